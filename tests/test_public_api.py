@@ -1,0 +1,147 @@
+"""The flat public API: every name is there, documented, and ordered as its family is."""
+
+import doctest
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import softmax_variants as sv
+
+DENSE = (
+    "softmax",
+    "log_softmax",
+    "softmax_n",
+    "scalable_softmax",
+    "stablemax",
+    "taylor_softmax",
+    "spherical_softmax",
+    "sigsoftmax",
+    "sum_normalize",
+    "mixture_of_softmaxes",
+)
+SPARSE = (
+    "hardmax",
+    "sparsemax",
+    "entmax15",
+    "entmax",
+    "normmax",
+    "capped_sparsemax",
+    "alpha_relu",
+    "softpick",
+    "ev_softmax",
+    "r_softmax",
+    "multimax",
+    "fusedmax",
+    "top_k_softmax",
+    "top_p_softmax",
+    "min_p_softmax",
+)
+# Random maps that take a key first, and the two functions of their family that draw nothing.
+RANDOM = ("gumbel_max", "gumbel_softmax", "gumbel_top_k", "relaxed_top_k", "categorical")
+RELAXED = ("concrete_log_prob", "straight_through")
+LOSSES = (
+    "cross_entropy_loss",
+    "sparsemax_loss",
+    "entmax15_loss",
+    "entmax_loss",
+    "normmax_loss",
+    "alpha_relu_loss",
+)
+GENERIC = ("fenchel_young_loss",)
+GEOMETRIES = ("SHANNON", "GINI", "tsallis")
+FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC)
+
+# What each family's positional arguments are, in this order; all others are keywords.
+POSITIONAL = {
+    **dict.fromkeys((*DENSE, *SPARSE), ("logits", "axis", "where")),
+    **dict.fromkeys(RANDOM, ("key", "logits", "axis", "where")),
+    **dict.fromkeys(LOSSES, ("logits", "labels", "axis", "where")),
+    "concrete_log_prob": ("log_sample", "logits", "axis", "where"),
+}
+# The components of the mixture are an axis of the logits, so their weights stand beside the logits.
+POSITIONAL["mixture_of_softmaxes"] = ("logits", "weights", "axis", "where")
+
+
+def function(name: str) -> Callable[..., object]:
+    found = getattr(sv, name)
+    assert callable(found)
+    return typing.cast(Callable[..., object], found)
+
+
+def public_names() -> list[str]:
+    return sorted(
+        name
+        for name in vars(sv)
+        if not name.startswith("_") and not inspect.ismodule(getattr(sv, name))
+    )
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES])
+def test_the_name_is_flat_in_the_package(name: str) -> None:
+    assert hasattr(sv, name)
+
+
+def test_public_names_are_re_exported_as_themselves() -> None:
+    """`from ._x import y as y`: type checkers then take the name for public."""
+    assert sv.__file__ is not None
+    source = Path(sv.__file__).read_text()
+    marked = set(re.findall(r"\b(\w+) as \1\b", source))
+    assert set(public_names()) == marked
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_docstring_is_a_contract(name: str) -> None:
+    text = inspect.getdoc(function(name)) or ""
+    first, _, rest = text.partition("\n")
+    assert first.endswith("."), "the first line is one sentence"
+    assert not rest or rest.startswith("\n"), "an empty line follows the first"
+    assert re.search(r"^Args:$", text, re.MULTILINE)
+    assert re.search(r"^Returns:$", text, re.MULTILINE)
+    assert re.search(r"^References?:$", text, re.MULTILINE)
+    assert doctest.DocTestParser().get_examples(text), "an example"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_docstring_names_every_argument(name: str) -> None:
+    text = inspect.getdoc(function(name)) or ""
+    section = text.partition("Args:\n")[2].partition("Returns:\n")[0]
+    documented = set(
+        re.findall(r"\b(\w+)\b", " ".join(re.findall(r"^ +([\w, ]+):", section, re.M)))
+    )
+    assert set(inspect.signature(function(name)).parameters) <= documented
+
+
+@pytest.mark.parametrize("name", sorted(POSITIONAL))
+def test_the_arguments_come_in_the_familys_order(name: str) -> None:
+    parameters = inspect.signature(function(name)).parameters.values()
+    positional = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    assert positional == POSITIONAL[name]
+    defaults = {p.name: p.default for p in parameters if p.name in ("axis", "where")}
+    assert defaults == {"axis": -1, "where": None}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_argument_and_result_has_a_type(name: str) -> None:
+    signature = inspect.signature(function(name))
+    assert signature.return_annotation is not signature.empty
+    untyped = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+    assert untyped == []
+
+
+@pytest.mark.parametrize("name", ["gumbel_max", "gumbel_softmax", "gumbel_top_k", "categorical"])
+def test_the_key_of_a_random_map_is_not_optional(name: str) -> None:
+    parameter = inspect.signature(function(name)).parameters["key"]
+    assert parameter.default is parameter.empty
+
+
+def test_every_public_callable_is_documented() -> None:
+    bare = [
+        name
+        for name in public_names()
+        if callable(getattr(sv, name)) and not inspect.getdoc(getattr(sv, name))
+    ]
+    assert bare == []
