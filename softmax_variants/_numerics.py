@@ -1,0 +1,148 @@
+"""What all maps share: axis, dtype and mask handling, the shift by the maximum, and one tangent.
+
+A kernel sees rows: a float32 (or float64) array whose last axis is the class axis, in which `-inf`
+marks what is masked. It returns an array of the same shape. Everything else happens here.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from softmax_variants._typing import Array, ArrayLike, Axis
+from softmax_variants._validation import as_axes, as_logits, as_mask, check_broadcastable
+
+Kernel = Callable[..., Array]
+
+
+def on_rows(
+    kernel: Kernel,
+    logits: ArrayLike,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    parameters: Mapping[str, Array] | None = None,
+    *,
+    elementwise: tuple[str, ...] = (),
+    **static: Any,
+) -> Array:
+    """Applies `kernel(rows, **parameters, **static)` along `axis` and puts the result back.
+
+    Parameters broadcast against the logits with size 1 on `axis`, except those named in
+    `elementwise`, which may differ from class to class. The result has the logits' dtype.
+    """
+    logits = as_logits(logits)
+    axes = as_axes(axis, logits.ndim)
+    mask = as_mask(where, logits.shape)
+    parameters = dict(parameters or {})
+    for name, value in parameters.items():
+        target = list(logits.shape)
+        if name not in elementwise:
+            for a in axes:
+                target[a] = 1
+        check_broadcastable(value.shape, tuple(target), name)
+    return _on_rows(
+        kernel, logits, mask, parameters, axes, elementwise, tuple(sorted(static.items()))
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("kernel", "axes", "elementwise", "static"))
+def _on_rows(
+    kernel: Kernel,
+    logits: Array,
+    mask: Array | None,
+    parameters: Mapping[str, Array],
+    axes: tuple[int, ...],
+    elementwise: tuple[str, ...],
+    static: tuple[tuple[str, Any], ...],
+) -> Array:
+    rows = to_rows(logits, mask, axes)
+    values = {}
+    for name, value in parameters.items():
+        value = value.astype(rows.dtype)
+        value = value.reshape((1,) * (logits.ndim - value.ndim) + value.shape)
+        if name in elementwise:
+            value = jnp.broadcast_to(value, logits.shape)
+        values[name] = classes_last(value, axes)
+    return from_rows(kernel(rows, **values, **dict(static)), logits, axes)
+
+
+def compute_dtype(dtype: Any) -> Any:
+    """At least float32."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def classes_last(array: Array, axes: tuple[int, ...]) -> Array:
+    """Moves `axes` to the end and merges them into one."""
+    if axes == (array.ndim - 1,):
+        return array
+    array = jnp.moveaxis(array, axes, range(-len(axes), 0))
+    return array if len(axes) == 1 else array.reshape(*array.shape[: -len(axes)], -1)
+
+
+def to_rows(logits: Array, mask: Array | None, axes: tuple[int, ...]) -> Array:
+    """Logits as rows in the compute dtype, masked entries `-inf`."""
+    rows = logits.astype(compute_dtype(logits.dtype))
+    if mask is not None:
+        # A select, not a product: whatever sits in a masked entry, value and gradient, is dropped.
+        rows = jnp.where(mask, rows, -jnp.inf)
+    return classes_last(rows, axes)
+
+
+def from_rows(rows: Array, logits: Array, axes: tuple[int, ...]) -> Array:
+    """The inverse of `to_rows` on a result that has the logits' shape."""
+    if axes != (logits.ndim - 1,):
+        if len(axes) > 1:
+            rows = rows.reshape(*rows.shape[:-1], *(logits.shape[a] for a in axes))
+        rows = jnp.moveaxis(rows, range(-len(axes), 0), axes)
+    return rows.astype(logits.dtype)
+
+
+def row_max(x: Array) -> Array:
+    """Maximum over the last axis, kept; `-inf` for an empty axis."""
+    return jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf)
+
+
+def row_sum(x: Array) -> Array:
+    """Sum over the last axis, kept."""
+    return jnp.sum(x, axis=-1, keepdims=True)
+
+
+def shift(x: Array, top: Array | None = None) -> Array:
+    """`x - max(x)`: at most 0; entries of `+inf` tie at 0; a row of `-inf` stays `-inf`."""
+    top = row_max(x) if top is None else top
+    top = jnp.where(top == -jnp.inf, 0, top)
+    return jnp.where(x == top, 0, x - top)
+
+
+def masked(x: Array) -> Array:
+    """Which entries of `rows` are masked out."""
+    return x == -jnp.inf
+
+
+def zero_masked(x: Array, value: Array) -> Array:
+    """Exactly 0 where `x` is masked, also in a row that a NaN has spoiled."""
+    return jnp.where(masked(x), 0, value)
+
+
+def safe_divide(numerator: Array, denominator: Array) -> Array:
+    """Quotient, 0 where the denominator is 0, with a derivative that is finite there."""
+    zero = denominator == 0
+    return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
+
+
+def centered_product(s: Array, v: Array) -> Array:
+    """`(diag(s) - s s^T / sum(s)) v` over the last axis, for weights `s >= 0`.
+
+    This is the Jacobian of every map here, applied. It is written as `A^T diag(s) A` with the
+    projection `A v = v - <s, v> / sum(s)`: transposing gives the same program, so forward and
+    reverse mode agree to the last bit, and the second centring keeps what one pass cancels away
+    (the large class's entry when the others' mass is below one rounding error).
+    """
+    off = s == 0
+    inverse = safe_divide(jnp.ones((), s.dtype), row_sum(s))
+    v = jnp.where(off, 0, v)
+    centered = v - row_sum(s * v) * inverse
+    product = jnp.where(off, 0, s * centered)
+    return jnp.where(off, 0, product - s * (row_sum(product) * inverse))

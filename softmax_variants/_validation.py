@@ -1,0 +1,110 @@
+"""Trace-time checks: every refusal names the argument, what was expected and what came."""
+
+import math
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from softmax_variants._typing import Array, ArrayLike, Axis
+
+
+def as_logits(logits: ArrayLike, name: str = "logits") -> Array:
+    """Converts to a real floating array; integers and booleans are promoted as in `jax.nn.softmax`."""
+    array = jnp.asarray(logits)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    if array.dtype != jnp.bool_ and not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name} must be a real array, got dtype {array.dtype}")
+    return array.astype(jnp.result_type(float))
+
+
+def as_axes(axis: Axis, ndim: int, name: str = "axis") -> tuple[int, ...]:
+    """Canonicalises an axis or a sequence of axes to a tuple of distinct non-negative integers."""
+    try:
+        axes = (operator.index(axis),)  # type: ignore[arg-type] # index() is the test for an integer
+    except TypeError:
+        try:
+            axes = tuple(operator.index(a) for a in axis)  # type: ignore[union-attr] # not an integer
+        except TypeError:
+            raise TypeError(f"{name} must be an integer or a tuple of them, got {axis!r}") from None
+    if not axes:
+        raise ValueError(f"{name} must name at least one axis, got an empty sequence")
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"{name} {a} is out of bounds for an array of {ndim} dimensions")
+    canonical = tuple(a % ndim for a in axes)
+    if len(set(canonical)) != len(canonical):
+        raise ValueError(f"{name} names an axis twice: {axis!r}")
+    return canonical
+
+
+def as_mask(where: ArrayLike | None, shape: tuple[int, ...], name: str = "where") -> Array | None:
+    """Checks a boolean mask that broadcasts to `shape`; `None` keeps everything."""
+    if where is None:
+        return None
+    mask = jnp.asarray(where)
+    if mask.dtype != jnp.bool_:
+        raise TypeError(f"{name} must be boolean (True keeps), got dtype {mask.dtype}")
+    check_broadcastable(mask.shape, shape, name)
+    return mask
+
+
+def check_broadcastable(shape: tuple[int, ...], target: tuple[int, ...], name: str) -> None:
+    """Raises unless an array of `shape` broadcasts to exactly `target`."""
+    try:
+        fits = np.broadcast_shapes(shape, target) == tuple(target)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} must broadcast to shape {tuple(target)}, got shape {tuple(shape)}"
+        )
+
+
+def as_parameter(
+    value: ArrayLike,
+    name: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> Array:
+    """Converts a real parameter; values known at trace time must lie in the stated interval.
+
+    Traced values cannot be checked here: kernels answer those outside the interval with NaN.
+    """
+    if not isinstance(value, jax.Array | np.ndarray | np.generic | int | float | list | tuple):
+        raise TypeError(f"{name} must be a real number or an array, got {type(value).__name__}")
+    array = jnp.asarray(value)
+    if array.dtype == jnp.bool_ or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+    if not isinstance(array, jax.core.Tracer):
+        values = np.asarray(array, dtype=np.float64)
+        below = values <= low if low_open else values < low
+        above = values >= high if high_open else values > high
+        bad = below | above | np.isnan(values)
+        if bad.any():
+            interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+            raise ValueError(f"{name} must lie in {interval}, got {values[bad].flat[0]:g}")
+    return array
+
+
+def as_count(value: int, name: str, *, low: int = 1, high: int | None = None) -> int:
+    """Checks a static count."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a static Python integer, got {type(value).__name__}"
+        ) from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a static Python integer, got bool")
+    if count < low or (high is not None and count > high):
+        expected = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be {expected}, got {count}")
+    return count

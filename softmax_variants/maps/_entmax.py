@@ -1,0 +1,174 @@
+"""Entmax: from softmax (alpha = 1) through sparsemax (alpha = 2) to hardmax (alpha = infinity)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from softmax_variants._numerics import (
+    centered_product,
+    on_rows,
+    row_max,
+    row_sum,
+    safe_divide,
+    shift,
+    zero_masked,
+)
+from softmax_variants._threshold import Power, entmax15_threshold, smallest_output, solve
+from softmax_variants._typing import Array, ArrayLike, Axis
+from softmax_variants._validation import as_parameter
+
+
+def entmax15(logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
+    r"""Entmax with alpha = 1.5, by its closed power (a square): the fastest sparse map but one.
+
+    .. math:: p_i = \max(x_i / 2 - \tau, 0)^2
+
+    Args:
+      logits: scores of any shape; any real dtype, computed in at least float32.
+      axis: class axis or axes.
+      where: boolean mask that broadcasts to `logits`; False entries get probability 0.
+
+    Returns:
+      Probabilities of the shape and floating dtype of `logits`; a row with nothing kept is 0.
+
+    Raises:
+      TypeError: complex logits, a mask that is not boolean.
+      ValueError: an axis out of bounds, shapes that do not broadcast.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import softmax_variants as sv
+      >>> print(sv.entmax15(jnp.array([1.0, 0.0, -4.0])))
+      [0.83071893 0.16928108 0.        ]
+
+    References:
+      Peters, Niculae and Martins, `Sparse Sequence-to-Sequence Models
+      <https://arxiv.org/abs/1905.05702>`_, 2019.
+    """
+    return on_rows(entmax15_rows, logits, axis, where)
+
+
+def entmax(
+    logits: ArrayLike,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    *,
+    alpha: ArrayLike = 1.5,
+) -> Array:
+    r"""Alpha-entmax: the maximiser of the expected score plus the Tsallis entropy of order alpha.
+
+    .. math:: p_i = \max((\alpha - 1) x_i - \tau, 0)^{1 / (\alpha - 1)}
+
+    It is softmax at alpha = 1, sparsemax at 2 and hardmax at infinity, continuous across; below 1
+    every probability is positive with tails heavier than softmax's.
+
+    Args:
+      logits: scores of any shape; any real dtype, computed in at least float32.
+      axis: class axis or axes.
+      where: boolean mask that broadcasts to `logits`; False entries get probability 0.
+      alpha: in (0, infinity], a scalar or an array with size 1 on `axis` (one alpha a row, a head,
+        ...). Differentiable, also at exactly 1. A traced alpha outside the interval gives NaN.
+
+    Returns:
+      Probabilities of the shape and floating dtype of `logits`; a row with nothing kept is 0.
+
+    Raises:
+      TypeError: complex logits, a mask that is not boolean.
+      ValueError: alpha not positive, an axis out of bounds, shapes that do not broadcast.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import softmax_variants as sv
+      >>> print(sv.entmax(jnp.array([1.0, 0.0, -4.0]), alpha=1.5))
+      [0.83071893 0.16928108 0.        ]
+
+    References:
+      Peters, Niculae and Martins, `Sparse Sequence-to-Sequence Models
+      <https://arxiv.org/abs/1905.05702>`_, 2019; Correia, Niculae and Martins, `Adaptively Sparse
+      Transformers <https://arxiv.org/abs/1909.00015>`_, 2019 (the gradient for alpha).
+    """
+    alpha = as_parameter(alpha, "alpha", low=0, low_open=True)
+    return on_rows(entmax_rows, logits, axis, where, {"alpha": alpha})
+
+
+@jax.custom_jvp
+def entmax15_rows(x: Array) -> Array:
+    """Entmax with alpha = 1.5 over the last axis."""
+    z = shift(x) / 2
+    p = jnp.square(jnp.maximum(z - entmax15_threshold(z), 0))
+    return zero_masked(x, safe_divide(p, row_sum(p)))
+
+
+@entmax15_rows.defjvp
+def _entmax15_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    p = entmax15_rows(primals[0])
+    off = p == 0
+    slope = jnp.where(off, 0, jnp.sqrt(jnp.where(off, 1, p)))
+    return p, centered_product(slope, tangents[0])
+
+
+@jax.custom_jvp
+def entmax_rows(x: Array, alpha: Array) -> Array:
+    """Entmax over the last axis, any alpha in (0, infinity]."""
+    y = shift(x)
+    hard = jnp.isinf(alpha)
+    power = Power.of(jnp.where(hard, 2, alpha))
+    steep = power.eps > 1
+    live = row_max(y) == 0
+    start = power.start() + jnp.zeros_like(y[..., :1])
+    offset = solve(power.family(), y, start, live & ~steep)
+    # Above 2 the sum is not convex in the threshold: solved for the smallest output instead.
+    lowest, least = smallest_output(y, power.eps, live & steep)
+    offset = jnp.where(steep, jnp.exp(power.eps * jnp.log(least)), offset)
+    p = power.output(jnp.where(steep & (y < lowest), -jnp.inf, y - lowest), offset)
+    p = jnp.where(steep & (y == lowest), least, p)
+    p = jnp.where(hard, (y == 0).astype(p.dtype), p)
+    p = jnp.where(alpha > 0, p, jnp.nan)
+    return zero_masked(x, safe_divide(p, row_sum(p)))
+
+
+def _entmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (x, alpha), (dx, dalpha) = primals, tangents
+    p = entmax_rows(x, alpha)
+    off = (p == 0) | jnp.isinf(alpha)
+    log_p = jnp.log(jnp.where(off, 1, p))
+    # p^(2 - alpha), relative to its largest value: above alpha = 2 that is the smallest output's,
+    # and its own size may leave the range of the dtype.
+    order = jnp.where(jnp.isinf(alpha), 0, 2 - alpha)
+    largest = jnp.where(alpha > 2, jnp.min(log_p, axis=-1, keepdims=True, initial=0), 0)
+    slope = jnp.where(off, 0, jnp.exp(order * (log_p - largest)))
+    scale = jnp.minimum(jnp.exp(order * largest), jnp.finfo(p.dtype).max)
+    direction = 0 if isinstance(dx, SymbolicZero) else dx
+    if not isinstance(dalpha, SymbolicZero):
+        direction = direction + jnp.where(off, 0, alpha_direction(log_p, alpha)) * dalpha
+    if isinstance(direction, int):
+        return p, jnp.zeros_like(p)
+    return p, scale * centered_product(slope, direction)
+
+
+entmax_rows.defjvp(_entmax_jvp, symbolic_zeros=True)
+
+
+def alpha_direction(log_p: Array, alpha: Array) -> Array:
+    """`G` with `dp/dalpha = J G`: `log(p)^2 phi((alpha-1) log p)`, regular through alpha = 1."""
+    eps = jnp.where(jnp.isinf(alpha), 1, alpha - 1)
+    return jnp.square(log_p) * phi(eps * log_p)
+
+
+def phi(u: Array) -> Array:
+    """`(expm1(u) - u e^u) / u^2`, by its series near 0 where the difference cancels."""
+    near = jnp.abs(u) < 0.3
+    far = jnp.where(near, 1, u)
+    closed = (jnp.expm1(far) - far * jnp.exp(far)) / jnp.square(far)
+    small = jnp.where(near, u, 0)
+    series = jnp.zeros_like(u)
+    factorial = 1.0
+    coefficients = []
+    for k in range(8):
+        factorial *= k + 2 if k else 2
+        coefficients.append(-(k + 1) / factorial)
+    for coefficient in reversed(coefficients):
+        series = series * small + coefficient
+    return jnp.where(near, series, closed)
