@@ -19,7 +19,10 @@ Float64 = NDArray[np.float64]
 LongDouble = NDArray[np.longdouble]
 
 BISECTIONS = 70
-POLISHES = 4
+COARSE_BISECTIONS = 40
+POLISHES = 5
+SERIES_BELOW = 0.3
+SERIES_TERMS = 16
 
 
 class Solution(NamedTuple):
@@ -67,7 +70,7 @@ def _solve_by_bisection(y: LongDouble, eps: np.longdouble) -> Solution:
     kept = y[candidate]
     coarse = kept.astype(np.float64)
     low, high = 0.0, float(-np.expm1(-eps * np.log(np.longdouble(kept.size))) / eps)
-    for _ in range(BISECTIONS):
+    for _ in range(COARSE_BISECTIONS):
         middle = 0.5 * (low + high)
         if float(_powers(coarse, middle, float(eps)).sum()) > 1:
             low = middle
@@ -155,21 +158,27 @@ def second_derivative(p: ArrayLike, alpha: float, w: ArrayLike, v: ArrayLike) ->
 
 
 def alpha_derivative(x: ArrayLike, alpha: float) -> Float64:
-    """The derivative of one row by alpha, for alpha = 1 exactly or at least 1e-5 away from it.
+    """The derivative of one row by alpha, for alpha in (0, inf), 1 included."""
+    return alpha_derivative_at(solve(x, alpha).p, alpha)
 
-    This is the published formula, which cancels like 1 / (alpha - 1) ** 2 and so needs long
-    double; at alpha = 1 it is that formula's limit.
-    """
-    p = solve(x, alpha).p
-    logs = np.log(np.where(p > 0, p, 1))
-    if alpha == 1:
-        return np.asarray(p * ((p * logs**2).sum() - logs**2) / 2, dtype=np.float64)
-    eps = np.longdouble(alpha) - 1
-    s = slopes(p, alpha)
-    share = s / s.sum()
-    entropies = -p * logs
-    first = (p - share) / eps**2
-    return np.asarray(first + (entropies - share * entropies.sum()) / eps, dtype=np.float64)
+
+def alpha_derivative_at(p: ArrayLike, alpha: float) -> Float64:
+    """The derivative by alpha at the output p: the Jacobian times `log(p) ** 2 phi(eps log p)`."""
+    row = np.asarray(p, dtype=np.longdouble)
+    logs = np.log(np.where(row > 0, row, 1))
+    direction = logs**2 * _phi((np.longdouble(alpha) - 1) * logs)
+    return jacobian_product(row, alpha, direction)
+
+
+def _phi(u: LongDouble) -> LongDouble:
+    """`(expm1(u) - u e**u) / u**2`, by its series near 0 where the difference cancels."""
+    small = np.abs(u) < SERIES_BELOW
+    far, near = np.where(small, 1, u), np.where(small, u, 0)
+    series, power, factorial = np.zeros_like(u), np.ones_like(u), np.longdouble(2)
+    for k in range(SERIES_TERMS):
+        series = series - power * (k + 1) / factorial
+        power, factorial = power * near, factorial * (k + 3)
+    return np.where(small, series, (np.expm1(far) - far * np.exp(far)) / far**2)
 
 
 def negative_entropy(p: ArrayLike, alpha: float) -> np.longdouble:
@@ -185,15 +194,28 @@ def negative_entropy(p: ArrayLike, alpha: float) -> np.longdouble:
 
 def entmax_loss(x: ArrayLike, target: int | ArrayLike, alpha: float) -> float:
     """The Fenchel-Young loss of one row, by definition, for a class or a distribution."""
-    row = np.asarray(x, dtype=np.longdouble)
-    y = np.where(np.isfinite(row), row - row.max(), 0)
-    if isinstance(target, int | np.integer):
-        wanted = (np.arange(row.size) == target).astype(np.longdouble)
-    else:
-        wanted = np.asarray(target, dtype=np.longdouble)
-    p = solve(x, alpha).p
-    conjugate = (p * y).sum() - negative_entropy(p, alpha)
+    return entmax_loss_at(solve(x, alpha).p, x, target, alpha)
+
+
+def entmax_loss_at(p: ArrayLike, x: ArrayLike, target: int | ArrayLike, alpha: float) -> float:
+    """The loss of one row whose entmax is p."""
+    row, y = np.asarray(p, dtype=np.longdouble), _from_the_top(x)
+    wanted = as_distribution(target, y.size)
+    conjugate = (row * y).sum() - negative_entropy(row, alpha)
     return float(conjugate + negative_entropy(wanted, alpha) - (wanted * y).sum())
+
+
+def _from_the_top(x: ArrayLike) -> LongDouble:
+    """The row relative to its maximum, with 0 for the -inf entries, which no target may name."""
+    row = np.asarray(x, dtype=np.longdouble)
+    return np.where(np.isfinite(row), row - row.max(), 0)
+
+
+def as_distribution(target: int | ArrayLike, classes: int) -> LongDouble:
+    """A distribution as it is, and a class as the distribution that is certain of it."""
+    if isinstance(target, int | np.integer):
+        return (np.arange(classes) == target).astype(np.longdouble)
+    return np.asarray(target, dtype=np.longdouble)
 
 
 def loss_alpha_derivative(x: ArrayLike, target: ArrayLike, alpha: float) -> float:
@@ -212,3 +234,35 @@ def _entropy_alpha_derivative(p: ArrayLike, alpha: float) -> float:
     powers = row * np.exp((a - 1) * logs)
     gap = (row * np.expm1((a - 1) * logs)).sum()
     return float((powers * logs).sum() / (a * (a - 1)) - gap * (2 * a - 1) / (a * (a - 1)) ** 2)
+
+
+def normmax(x: ArrayLike, alpha: float) -> Float64:
+    """The argmax of `<x, p> - ||p||_alpha` on the simplex, for alpha in (1, inf].
+
+    Stationarity on the support reads `x - tau = ||p|| ** (1 - alpha) p ** (alpha - 1)`, whose dual
+    norm is 1: bisect `sum (x - tau) ** b = 1` with b = alpha / (alpha - 1).
+    """
+    row = np.asarray(x, dtype=np.longdouble)
+    y = row - row.max()
+    b = np.longdouble(1) if alpha == np.inf else np.longdouble(alpha) / (np.longdouble(alpha) - 1)
+    low, high = np.longdouble(-1), np.longdouble(0)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        above = (np.maximum(y - middle, 0) ** b).sum() > 1
+        low, high = (middle, high) if above else (low, middle)
+    excess = np.maximum(y - (low + high) / 2, 0)
+    weights = np.where(excess > 0, excess ** (b - 1), 0)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def normmax_loss(x: ArrayLike, target: int | ArrayLike, alpha: float) -> float:
+    """The Fenchel-Young loss of normmax: `||target|| - ||p|| + <x, p - target>`."""
+    p, y = normmax(x, alpha).astype(np.longdouble), _from_the_top(x)
+    wanted = as_distribution(target, y.size)
+
+    def norm(q: LongDouble) -> np.longdouble:
+        if alpha == np.inf:
+            return np.longdouble(q.max())
+        return np.longdouble((q**alpha).sum() ** (1 / np.longdouble(alpha)))
+
+    return float(norm(wanted) - norm(p) + (y * (p - wanted)).sum())

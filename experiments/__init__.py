@@ -1,0 +1,1 @@
+"""Experiments with softmax variants: data, training, comparison and report."""

@@ -1,0 +1,145 @@
+"""The command line: `compare`, `report`, `list`, and the benchmarks."""
+
+import dataclasses
+import importlib
+import os
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.config import Config, load_config
+from experiments.errors import UserError, did_you_mean
+from experiments.overrides import Parser, add_overrides, given_overrides
+
+_DESCRIPTION = """\
+Experiments with softmax variants.
+
+  compare CONFIG   train every contender on real data, compare them, write a report
+  report RUN       make the figures, plots and report of a run again, without training
+  list             print who can take part in a comparison
+  bench            time the maps and their gradients beside other packages
+  accuracy         measure the maps against references in higher precision
+
+Each takes --help."""
+_COMMANDS = ("compare", "report", "list", "bench", "accuracy")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, 2 after a mistake of the user, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = " ".join(["python -m experiments", *arguments])
+        print(f"interrupted; repeat `{again}` to go on where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of stdout has gone (`| head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = Parser(
+        prog="python -m experiments",
+        description=_DESCRIPTION,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", nargs="?", help="one of " + ", ".join(_COMMANDS))
+    if arguments and not arguments[0].startswith("-"):
+        command, rest = arguments[0], arguments[1:]
+        match command:
+            case "compare":
+                return _compare(_compare_parser().parse_args(rest))
+            case "report":
+                return _report(_report_parser().parse_args(rest))
+            case "list":
+                return _list(_list_parser().parse_args(rest))
+            case "bench" | "accuracy":
+                return int(importlib.import_module(f"experiments.{command}").main(rest))
+        hint = did_you_mean(command, _COMMANDS)
+        expected = ", ".join(_COMMANDS)
+        raise UserError(f"unknown command {command!r}: expected one of {expected}{hint}")
+    parser.parse_args(arguments)
+    parser.print_help()
+    return 0 if arguments else 2
+
+
+def _compare_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="python -m experiments compare",
+        description="Trains every contender of a config, compares them, and writes a report. "
+        "Repeating the command continues a run that was interrupted.",
+    )
+    parser.add_argument("config", type=Path, help="a Python file with a function get_config()")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run directory [path; default: runs/CONFIG]"
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="train contenders again that failed in an earlier attempt [flag; default: no]",
+    )
+    add_overrides(parser)
+    return parser
+
+
+def _report_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="python -m experiments report",
+        description="Makes results.json, the plots and report.html of a run again.",
+    )
+    parser.add_argument("run", type=Path, help="a run directory, such as runs/digits")
+    return parser
+
+
+def _list_parser() -> ArgumentParser:
+    return Parser(
+        prog="python -m experiments list",
+        description="Prints the contenders: how they are trained, and their formula.",
+    )
+
+
+def _compare(arguments: Namespace) -> int:
+    config = dataclasses.replace(load_config(arguments.config), **given_overrides(arguments))
+    path = arguments.out or Path("runs") / arguments.config.stem
+    # jax takes seconds to import, which a mistyped flag should not have to wait for.
+    from experiments.comparison import compare
+    from experiments.progress import Display
+
+    display = Display()
+    if not compare(config, path, display, arguments.retry_failed):
+        display.note(f"{path} is finished: nothing was trained; remove it to start again")
+    return _write(path)
+
+
+def _report(arguments: Namespace) -> int:
+    return _write(arguments.run)
+
+
+def _write(path: Path) -> int:
+    from experiments.report import write_report
+    from experiments.tables import difference_table, main_table
+
+    results = write_report(path)
+    print(main_table(results), end="\n\n")
+    if results["comparisons"]:
+        print(difference_table(results), end="\n\n")
+    print(f"report: {path / 'report.html'}")
+    return 0
+
+
+def _list(_: Namespace) -> int:
+    from experiments.contenders import all_contenders
+
+    contenders = all_contenders(Config())
+    width = max(map(len, contenders))
+    for name, contender in contenders.items():
+        shown = ", ".join(f"{k}={v:g}" for k, v in contender.parameters.items())
+        parts = [f"{name:<{width}}", f"{contender.group:<7}", f"{contender.training:<21}"]
+        print("  ".join([*parts, f"{shown:<18}", contender.formula]).rstrip())
+    return 0

@@ -1,0 +1,98 @@
+"""The digits, split the same way for every contender, and batches that depend on nothing else."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from experiments.config import Config
+from experiments.errors import UserError
+
+CLASSES = 10
+_SPLIT, _ORDER = 0, 1  # two independent streams of random numbers for each seed
+
+
+class Parts(NamedTuple):
+    """Row numbers into the data: one array for each part of a split."""
+
+    train: Int[np.ndarray, " train"]
+    validation: Int[np.ndarray, " validation"]
+    test: Int[np.ndarray, " test"]
+
+
+class Data(NamedTuple):
+    """The split data of all seeds, stacked along the first axis."""
+
+    train_images: Float[np.ndarray, "seeds train features"]
+    train_labels: Int[np.ndarray, "seeds train"]
+    validation_images: Float[np.ndarray, "seeds validation features"]
+    validation_labels: Int[np.ndarray, "seeds validation"]
+    test_images: Float[np.ndarray, "seeds test features"]
+    test_labels: Int[np.ndarray, "seeds test"]
+
+
+def load_images() -> tuple[Float[np.ndarray, "images features"], Int[np.ndarray, " images"]]:
+    """Returns the 1,797 bundled digits: 8 x 8 pixels in [0, 1], and their classes."""
+    images, labels = load_digits(return_X_y=True)
+    return (images / 16.0).astype(np.float32), labels.astype(np.int32)
+
+
+def split(labels: Int[np.ndarray, " images"], config: Config, seed: int) -> Parts:
+    """Returns a split in which each part has the classes in the proportions of the whole."""
+    state = int(np.random.SeedSequence((seed, _SPLIT)).generate_state(1)[0])
+    rows = np.arange(labels.size)
+    rest, test = train_test_split(
+        rows, test_size=config.test_fraction, stratify=labels, random_state=state
+    )
+    share = config.validation_fraction / (1.0 - config.test_fraction)
+    train, validation = train_test_split(
+        rest, test_size=share, stratify=labels[rest], random_state=state
+    )
+    return Parts(np.sort(train), np.sort(validation), np.sort(test))
+
+
+def load_data(config: Config) -> Data:
+    """Returns the digits as each seed sees them."""
+    images, labels = load_images()
+    try:
+        splits = [split(labels, config, seed) for seed in seeds(config)]
+    except ValueError as error:
+        raise UserError(f"test_fraction, validation_fraction: no stratified split: {error}") from (
+            error
+        )
+    if config.batch_size > splits[0].train.size:
+        raise UserError(
+            f"batch_size: expected at most the {splits[0].train.size} training images, "
+            f"got {config.batch_size}"
+        )
+    stacked = [np.stack(rows) for rows in zip(*splits, strict=True)]
+    parts = [array for rows in stacked for array in (images[rows], labels[rows])]
+    return Data(*parts)
+
+
+def seeds(config: Config) -> range:
+    """Returns the seeds of the repetitions."""
+    return range(config.first_seed, config.first_seed + config.seeds)
+
+
+def batch(config: Config, train_size: int, seed: int, step: int) -> Int[np.ndarray, " batch"]:
+    """Returns the training rows of one step: a function of seed and step alone.
+
+    Each epoch is one permutation of the training part; its last, incomplete batch is left out.
+    """
+    per_epoch = train_size // config.batch_size
+    epoch, position = divmod(step, per_epoch)
+    order = np.random.default_rng((seed, _ORDER, epoch)).permutation(train_size)
+    start = position * config.batch_size
+    return order[start : start + config.batch_size].astype(np.int32)
+
+
+def batches(config: Config, train_size: int) -> Int[np.ndarray, "steps seeds batch"]:
+    """Returns the training rows of every step and seed."""
+    rows = [
+        [batch(config, train_size, seed, step) for seed in seeds(config)]
+        for step in range(config.steps)
+    ]
+    return np.asarray(rows, dtype=np.int32)

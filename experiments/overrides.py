@@ -1,0 +1,96 @@
+"""Command-line flags for the fields of a Config, with one clear line for each mistake."""
+
+import argparse
+import re
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NoReturn
+
+from experiments.config import Config, describe_type, field_help, field_types
+from experiments.errors import UserError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose mistakes are UserErrors, with a proposal where a flag is unknown."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # An abbreviated flag would change its meaning as soon as a field is added.
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a UserError instead of printing the usage and exiting."""
+        unknown = re.fullmatch(r"unrecognized arguments: (\S+).*", message)
+        if unknown and unknown[1].startswith("-"):
+            flag = unknown[1].split("=")[0]
+            raise UserError(f"unknown flag {flag!r}{did_you_mean(flag, self.flags())}")
+        if unknown:
+            raise UserError(f"expected no argument {unknown[1]!r} here; see --help")
+        raise UserError(re.sub(r"^argument ", "", message))
+
+    def flags(self) -> list[str]:
+        """Returns every long flag that this parser knows."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
+
+def flag(field: str) -> str:
+    """Returns the flag of a field: `learning_rates` is `--learning-rates`."""
+    return "--" + field.replace("_", "-")
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each field of Config; a flag that is not given changes nothing."""
+    help_of, defaults = field_help(), Config()
+    group = parser.add_argument_group("overrides of the config file")
+    for name, kind in field_types().items():
+        many = typing.get_origin(kind) is tuple
+        default = getattr(defaults, name)
+        shown = (" ".join(str(v) for v in default) or "none") if many else str(default)
+        text = f"{help_of[name]} [{describe_type(kind)}; default: {shown}]"
+        group.add_argument(
+            flag(name),
+            dest=name,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(kind),
+            nargs="*" if many else None,
+            type=_converter(kind),
+            help=text.replace("%", "%%"),
+        )
+
+
+def given_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the fields that the command line sets, with the types that Config wants."""
+    given = vars(arguments)
+    return {
+        name: tuple(given[name]) if isinstance(given[name], list) else given[name]
+        for name in field_types()
+        if name in given
+    }
+
+
+def _metavar(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "{" + ",".join(typing.get_args(kind)) + "}"
+    item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    return {int: "INT", float: "NUMBER", str: "NAME"}[item]
+
+
+def _converter(kind: Any) -> Callable[[str], Any]:
+    """Returns a conversion whose error says what was expected, what came, and what is near."""
+    if typing.get_origin(kind) is tuple:
+        return _converter(typing.get_args(kind)[0])
+
+    def convert(text: str) -> Any:
+        if typing.get_origin(kind) is Literal:
+            choices: Iterable[str] = typing.get_args(kind)
+            if text in choices:
+                return text
+            hint = did_you_mean(text, choices)
+            raise argparse.ArgumentTypeError(f"expected {describe_type(kind)}, got {text!r}{hint}")
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected {describe_type(kind)}, got {text!r}"
+            ) from None
+
+    return convert

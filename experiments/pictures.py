@@ -1,0 +1,111 @@
+"""Pictures of the maps themselves: bars of an example, and what they make of the 3-class simplex."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from experiments.contenders import Contender, Program
+from experiments.metrics import at_most_one
+from experiments.objectives import probabilities
+from experiments.svg import Drawing, Scale, png
+
+EXAMPLE = (2.0, 1.3, 0.5, 0.0, -1.2)
+TRIANGLE_SCALE = 3.0
+_LEVELS = 10  # bands of colour in a triangle, which read as contour lines
+_COLUMNS, _ROWS = 176, 152
+_COLORS = np.asarray([(0x2F, 0x6F, 0xDE), (0xE8, 0x70, 0x2A), (0x1A, 0x9C, 0x7C)], np.float64)
+
+
+def pictured(contenders: Sequence[Contender]) -> list[Contender]:
+    """Returns those whose map is a fixed function: neither random, nor with a learned parameter."""
+    return [c for c in contenders if not c.program.noisy and not c.program.learned]
+
+
+def draw_maps(contenders: Sequence[Contender]) -> tuple[list[Drawing], list[Drawing]]:
+    """Returns the bar charts and the triangles of the maps."""
+    inside, corners = _triangle()
+    scores = TRIANGLE_SCALE * (corners - 1.0 / 3.0)
+
+    def draw(contender: Contender) -> tuple[Drawing, Drawing]:
+        bars = _bars(contender, _outputs(contender, np.asarray([EXAMPLE]))[0])
+        return bars, _triangle_drawing(contender, inside, _outputs(contender, scores))
+
+    # Most of the time is compilation, which leaves Python's lock to the other thread.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        drawn = list(pool.map(draw, contenders))
+    return [bars for bars, _ in drawn], [triangle for _, triangle in drawn]
+
+
+def _outputs(contender: Contender, scores: np.ndarray) -> np.ndarray:
+    fixed = {name: jnp.float32(value) for name, value in sorted(contender.parameters.items())}
+    return np.asarray(_evaluate(contender.program, jnp.asarray(scores, jnp.float32), fixed))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluate(program: Program, scores: Array, parameters: Mapping[str, Array]) -> Array:
+    return probabilities(program, scores, parameters)
+
+
+def _bars(contender: Contender, output: np.ndarray) -> Drawing:
+    drawing = Drawing(190, 112, contender.name)
+    low, high = min(EXAMPLE), max(EXAMPLE)
+    scores = Scale(min(low, 0.0), high, 98, 16)
+    top = max(1.0, float(output.max()))
+    parts = Scale(0.0, top, 98, 16)
+    drawing.text(4, 9, "logits", "note")
+    drawing.text(100, 9, "output", "note")
+    for i, (score, part) in enumerate(zip(EXAMPLE, output.tolist(), strict=True)):
+        x = 4 + 17 * i
+        ends = sorted((scores(score), scores(0.0)))
+        drawing.rect(x, ends[0], 13, ends[1] - ends[0], "quiet fill")
+        x += 96
+        drawing.rect(x, parts(part), 13, parts(0.0) - parts(part), f"{contender.group} fill")
+        label = "0" if part == 0.0 else f"{part:.2f}".removeprefix("0")
+        drawing.text(x + 6.5, parts(part) - 3, label, "value", "middle")
+    drawing.line([(2, scores(0.0)), (88, scores(0.0))], "axis")
+    drawing.line([(98, parts(0.0)), (184, parts(0.0))], "axis")
+    return drawing
+
+
+def _triangle() -> tuple[np.ndarray, np.ndarray]:
+    """Returns which pixels lie in the triangle, and their barycentric coordinates."""
+    row, column = np.mgrid[0:_ROWS, 0:_COLUMNS]
+    third = 1.0 - (row + 0.5) / _ROWS
+    second = (column + 0.5) / _COLUMNS - third / 2.0
+    corners = np.stack([1.0 - second - third, second, third], axis=-1)
+    inside = (corners >= 0.0).all(axis=-1)
+    return inside, corners[inside]
+
+
+def _triangle_drawing(contender: Contender, inside: np.ndarray, outputs: np.ndarray) -> Drawing:
+    parts = at_most_one(outputs)
+    steps = np.round(parts * _LEVELS) / _LEVELS
+    total = steps.sum(axis=-1, keepdims=True)
+    pixels = np.zeros((_ROWS, _COLUMNS, 4))
+    mixed = (steps / np.maximum(total, 1e-9)) @ _COLORS
+    # Mass that a map withholds lets the page shine through.
+    opacity = 255.0 * np.minimum(total, 1.0)
+    pixels[inside] = np.concatenate([mixed, opacity], axis=-1)
+    support = np.zeros((_ROWS, _COLUMNS), int)
+    support[inside] = 1 + (outputs > 0.0) @ np.asarray([1, 2, 4])
+    pixels[_borders(support)] = (20, 24, 32, 255)
+    drawing = Drawing(190, 170, contender.name)
+    drawing.image(7, 12, _COLUMNS, _ROWS, png(np.round(pixels)))
+    drawing.text(0, 164, "1", "value one")
+    drawing.text(190, 164, "2", "value two", "end")
+    drawing.text(95, 9, "3", "value three", "middle")
+    return drawing
+
+
+def _borders(support: np.ndarray) -> np.ndarray:
+    """Marks pixels whose right or lower neighbour has another set of classes above zero."""
+    border = np.zeros(support.shape, bool)
+    for axis in (0, 1):
+        ahead = np.roll(support, -1, axis)
+        border |= (support != ahead) & (support > 0) & (ahead > 0)
+    return border

@@ -1,0 +1,197 @@
+"""The report of a run: results.json, the plots as SVG files, and one self-contained page."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from experiments import plots, report_tables
+from experiments.contenders import chosen_contenders
+from experiments.pictures import EXAMPLE, TRIANGLE_SCALE, draw_maps, pictured
+from experiments.results import summarise
+from experiments.run_directory import METRICS, RESULTS, read_run, write_json, write_text
+from experiments.summary import sentences
+from experiments.svg import STYLE, Drawing, sheet
+
+Figures = dict[str, Any]
+_ASSETS = Path(__file__).parent / "assets"
+_HEADINGS = {
+    "learning_curves": "Validation Brier score over the steps (log scale)",
+    "bars": "Logits beside what each map makes of them",
+    "triangles": "Each map over the 3-class simplex",
+    "reliability": "Reliability: share right (up) against confidence (right)",
+}
+
+
+def write_report(path: Path) -> Figures:
+    """Writes all that follows from the records of a run, and returns its figures."""
+    config, blocks, environment = read_run(path)
+    results = summarise(config, blocks)
+    write_json(path / RESULTS, results)
+    done = [c for c in chosen_contenders(config) if c.name in blocks]
+    able = [c for c in done if blocks[c.name][-1]["status"] != "failed"]
+    bars, triangles = draw_maps(pictured(able))
+    drawings = {
+        "learning_curves": plots.learning_curves(results),
+        "bars": bars,
+        "triangles": triangles,
+        "reliability": plots.reliability_diagrams(results),
+    }
+    (path / "plots").mkdir(exist_ok=True)
+    for name, panels in drawings.items():
+        write_text(path / "plots" / f"{name}.svg", sheet(panels, 6, _HEADINGS[name]))
+    digest = hashlib.sha256((path / METRICS).read_bytes()).hexdigest()
+    page = _page(path.name, results, environment, drawings, digest)
+    write_text(path / "report.html", page)
+    return results
+
+
+def _page(
+    name: str,
+    results: Figures,
+    environment: Figures,
+    drawings: dict[str, list[Drawing]],
+    digest: str,
+) -> str:
+    css = STYLE + (_ASSETS / "report.css").read_text(encoding="utf-8")
+    script = (_ASSETS / "report.js").read_text(encoding="utf-8")
+    # In a script element only "</" could end the data early.
+    data = json.dumps(results, separators=(",", ":")).replace("</", "<\\/")
+    body = [
+        _head(name, results, environment),
+        _section("In short", f"<ul class='findings'>{_findings(results)}</ul>"),
+        _section("How it was done", _method(results)),
+        _section("Figures", report_tables.figures(results), "figures"),
+        _section("Differences", report_tables.differences(results), "differences"),
+        _gallery("Learning curves", _CURVES, drawings["learning_curves"]),
+        _gallery("Reliability", _RELIABILITY, drawings["reliability"]),
+        _gallery("Logits beside probabilities", _bars_text(), drawings["bars"]),
+        _gallery("The maps over the simplex", _triangles_text(), drawings["triangles"]),
+        _section("Where the figures come from", _provenance(results, environment, digest)),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>Softmax variants: {escape(name)}</title><style>{css}</style></head>"
+        f"<body><main>{''.join(body)}</main>"
+        f'<script type="application/json" id="results">{data}</script>'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def _head(name: str, results: Figures, environment: Figures) -> str:
+    config = results["config"]
+    revision = (environment.get("revision") or "unknown")[:10]
+    dirty = " with local changes" if environment.get("dirty") else ""
+    model = " – ".join(str(size) for size in (64, *config["hidden"], 10))
+    facts = [
+        ("Data", "1,797 handwritten digits, 8 × 8 pixels"),
+        ("Model", f"perceptron {model}"),
+        ("Contenders", f"{len(results['contenders'])}, {config['seeds']} seeds each"),
+        ("Device", f"{environment.get('processor', 'unknown')}, {environment.get('cores')} cores"),
+        ("Revision", revision + dirty),
+    ]
+    shown = "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    return (
+        f"<header><h1>Softmax variants: {escape(name)}</h1><dl class='facts'>{shown}</dl></header>"
+    )
+
+
+def _section(title: str, content: str, identifier: str = "") -> str:
+    mark = f' id="{identifier}"' if identifier else ""
+    return f"<section{mark}><h2>{title}</h2>{content}</section>"
+
+
+def _findings(results: Figures) -> str:
+    return "".join(f"<li>{_code(sentence)}</li>" for sentence in sentences(results))
+
+
+def _code(sentence: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence, quote=False))
+
+
+def _method(results: Figures) -> str:
+    config = results["config"]
+    rates = ", ".join(f"{rate:g}" for rate in config["learning_rates"])
+    held, validation = (f"{100 * config[k]:g}%" for k in ("test_fraction", "validation_fraction"))
+    level = f"{100 * results['confidence']:g}%"
+    points = [
+        f"Each seed has its own stratified split ({held} test, {validation} validation), initial "
+        "weights and order of batches, and all contenders share them: differences are paired.",
+        f"Every contender gets the same budget: {config['steps']} {config['optimizer']} steps of "
+        f"{config['batch_size']} images at each of the learning rates {rates} "
+        f"({config['schedule']} schedule). Each seed takes the rate with the lowest Brier score on "
+        "its own validation part; no test image has a part in any choice.",
+        "A map with a loss of its own is trained on it. Any other is trained on the negative "
+        f"log-likelihood of its output, -log((1 - s) p + s/n) with s = {config['smoothing']:g} "
+        "where it has zeros, s = 0 where it has none; at test, the NLL of all has this s. "
+        "Gumbel-softmax is trained on noisy samples and judged by the softmax they are drawn from.",
+        "A row of outputs that sums to more than 1 is divided by its sum; one that sums to less "
+        "keeps its gap, as an answer withheld. Classes that tie for the maximum share the hit. ECE "
+        "has 15 bins of equal width; support is the mean number of classes above zero.",
+        f"Intervals are {level}, Student's t over seeds. Differences to <code>softmax</code> have "
+        f"simultaneous {level} intervals for each metric (Bonferroni over {results['comparisons']} "
+        "contenders), and better or worse is only said where such an interval leaves out zero. "
+        "The training parts of different seeds overlap, so the intervals tell how a result would "
+        "vary over splits of these images, and less than how it would over new images.",
+        f"Steps per second were measured after training, in {config['speed_rounds']} rounds in "
+        "which the contenders took turns, compilation apart; a step trains the models of all seeds "
+        "and learning rates. Median, and an interval of order statistics.",
+    ]
+    return "<ul class='method'>" + "".join(f"<li>{point}</li>" for point in points) + "</ul>"
+
+
+_CURVES = (
+    "Brier score on the validation part over the steps, at the learning rate that each seed chose: "
+    "mean and interval over seeds. Lower is better; the scale is logarithmic. Grey: softmax."
+)
+_RELIABILITY = (
+    "Share of right answers (up) against confidence (right), all seeds together. On the dashed line "
+    "a map is as often right as it is sure; below it, it is too sure. The area of a disc is the "
+    "share of predictions in its bin."
+)
+
+
+def _bars_text() -> str:
+    scores = ", ".join(f"{score:g}" for score in EXAMPLE)
+    return (
+        f"The same five logits ({scores}), grey, and the output of each map with the parameters of "
+        "the comparison. A printed 0 is exactly zero."
+    )
+
+
+def _triangles_text() -> str:
+    return (
+        f"A point of the triangle stands for three logits: {TRIANGLE_SCALE:g} times its barycentric "
+        "coordinates less a third. Its colour mixes those of the three classes in proportion to the "
+        "output, in steps of a tenth, so that edges of colour are contour lines. Dark lines: the set "
+        "of classes above zero changes. Where mass is missing, the page shows through."
+    )
+
+
+def _gallery(title: str, text: str, panels: Sequence[Drawing]) -> str:
+    figures = "".join(
+        f"<figure><figcaption>{escape(panel.title)}</figcaption>{panel.inline()}</figure>"
+        for panel in panels
+    )
+    return _section(title, f"<p>{text}</p><div class='gallery'>{figures}</div>")
+
+
+def _provenance(results: Figures, environment: Figures, digest: str) -> str:
+    text = (
+        "<p>Every figure on this page is in <code>results.json</code>, and in this page's "
+        "<code>#results</code> element; the title of a table cell is its path there. "
+        "<code>python -m experiments report RUN</code> computes all of it anew from "
+        "<code>metrics.jsonl</code>, whose SHA-256 is "
+        f"<code class='digest'>{digest}</code>.</p>"
+    )
+    tables = (("config.json", results["config"]), ("env.json", environment))
+    parts = [
+        f"<details><summary>{name}</summary><pre>{escape(json.dumps(value, indent=1))}</pre></details>"
+        for name, value in tables
+    ]
+    return text + "".join(parts)

@@ -1,0 +1,136 @@
+"""The files of a run: written so that a kill at any moment loses at most one unfinished block."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from experiments.config import Config, differing_fields, from_json, to_json
+from experiments.errors import UserError
+
+Record = dict[str, Any]
+CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.json", "env.json", "metrics.jsonl", "results.json"
+_END = "end"
+
+
+class RunDirectory:
+    """An open run: one process writes at a time, `metrics.jsonl` only grows.
+
+    Records come in blocks, one for each contender, that end with a line of kind `end`. A block
+    without its end was cut off, and is dropped when the run is opened again.
+    """
+
+    def __init__(self, path: Path, config: Config, metrics: BinaryIO) -> None:
+        self.path = path
+        self.config = config
+        self._metrics = metrics
+        self.blocks, complete, self.dropped = read_blocks(path / METRICS)
+        metrics.truncate(complete)
+
+    @classmethod
+    def open(cls, path: Path, config: Config) -> "RunDirectory":
+        """Starts a run, or continues one of the same config; another config is a UserError."""
+        wanted = to_json(config)
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
+        if (path / CONFIG).exists():
+            there = read_json(path / CONFIG)
+            fields = differing_fields(there, wanted)
+            if fields:
+                raise UserError(_other_config(path, there, wanted, fields))
+        elif path.exists() and any(path.iterdir()):
+            raise UserError(f"{path} is not empty and holds no {CONFIG}; choose another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        metrics = (path / METRICS).open("ab")
+        try:
+            # The lock goes with the process, however it ends.
+            fcntl.flock(metrics, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            metrics.close()
+            raise UserError(f"{path} is being written by another process") from None
+        if not (path / CONFIG).exists():
+            write_json(path / CONFIG, wanted)
+        return cls(path, config, metrics)
+
+    def append(self, block: str, records: Sequence[Record]) -> None:
+        """Writes the records of one block and its end in one piece, to the disk."""
+        end = {"kind": _END, "block": block, "records": len(records)}
+        lines = [json.dumps(record, allow_nan=False) + "\n" for record in (*records, end)]
+        self._metrics.write("".join(lines).encode())
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        self.blocks[block] = list(records)
+
+    def close(self) -> None:
+        """Closes the run for another process to open."""
+        self._metrics.close()
+
+
+def read_run(path: Path) -> tuple[Config, dict[str, list[Record]], Record]:
+    """Returns the config, the blocks and the environment of a run, to be read only."""
+    if not (path / CONFIG).is_file():
+        raise UserError(f"{str(path)!r} is not a run: it has no {CONFIG}")
+    environment = read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}
+    return from_json(read_json(path / CONFIG)), read_blocks(path / METRICS)[0], environment
+
+
+def read_blocks(path: Path) -> tuple[dict[str, list[Record]], int, int]:
+    """Returns the finished blocks, the length in bytes up to their end, and the lines after it."""
+    blocks: dict[str, list[Record]] = {}
+    open_block: list[Record] = []
+    position = complete = 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        position += len(line)
+        record = _parse(line)
+        if record is None:
+            # Only the last line can be torn: each write ends with a newline.
+            open_block.append({})
+            break
+        if record.get("kind") == _END:
+            blocks[record["block"]] = open_block
+            open_block, complete = [], position
+        else:
+            open_block.append(record)
+    return blocks, complete, len(open_block)
+
+
+def read_json(path: Path) -> Record:
+    """Returns what a JSON file of the run holds; a damaged one is a UserError."""
+    try:
+        read: Record = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); remove the run or choose another") from error
+    return read
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replaces a JSON file in one step."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a text file in one step: a reader sees the old or the new one, whole."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _parse(line: bytes) -> Record | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record: Record = json.loads(line)
+    except ValueError:
+        return None
+    return record
+
+
+def _other_config(path: Path, there: Record, wanted: Record, fields: list[str]) -> str:
+    shown = [f"{name} ({there.get(name)} there, {wanted.get(name)} here)" for name in fields[:3]]
+    more = f" and {len(fields) - 3} more" if len(fields) > 3 else ""
+    return (
+        f"{path} holds a run of another config, which differs in {', '.join(shown)}{more}; "
+        "choose another --out"
+    )

@@ -1,0 +1,221 @@
+"""Training of one contender: all learning rates and seeds at once, in compiled chunks of steps."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from experiments import data, models
+from experiments.config import Config
+from experiments.contenders import Contender, Program
+from experiments.objectives import objective, parameters_of, probabilities
+
+_INIT, _NOISE = 0, 1  # streams of each seed's key
+State = tuple[
+    Any, Any
+]  # the model's weights, the optimiser's state; leaves lead with [rates, seeds]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """The arrays that every contender trains on, the same objects for all of them."""
+
+    config: Config
+    images: Array
+    labels: Array
+    held_out: Array
+    batches: np.ndarray
+    rates: Array
+    factors: np.ndarray
+    keys: Array
+    validation_size: int
+
+    @classmethod
+    def make(cls, config: Config, parts: data.Data) -> "Task":
+        """Puts the data on the device and lays out the order of the batches."""
+        held_out = np.concatenate([parts.validation_images, parts.test_images], axis=1)
+        keys = [jax.random.key(seed) for seed in data.seeds(config)]
+        return cls(
+            config=config,
+            images=jnp.asarray(parts.train_images),
+            labels=jnp.asarray(parts.train_labels),
+            held_out=jnp.asarray(held_out),
+            batches=data.batches(config, parts.train_labels.shape[1]),
+            rates=jnp.asarray(config.learning_rates, jnp.float32),
+            factors=schedule(config),
+            keys=jnp.stack(keys),
+            validation_size=parts.validation_labels.shape[1],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """The two compiled functions of a program, and what compiling them took."""
+
+    train: Callable[..., tuple[State, Array]]
+    predict: Callable[..., Array]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What one chunk of steps led to; arrays lead with [rates, seeds]."""
+
+    step: int
+    train_loss: np.ndarray
+    probabilities: np.ndarray
+    learned: dict[str, np.ndarray]
+    moved: bool
+
+
+def schedule(config: Config) -> np.ndarray:
+    """Returns the factor on the learning rate at each step."""
+    match config.schedule:
+        case "constant":
+            return np.ones(config.steps, np.float32)
+        case "cosine":
+            done = np.arange(config.steps) / config.steps
+            return (0.5 * (1.0 + np.cos(np.pi * done))).astype(np.float32)
+
+
+def initial_state(task: Task, program: Program) -> State:
+    """Returns the weights before the first step: they depend on the seed and on nothing else."""
+    sizes = (task.images.shape[-1], *task.config.hidden, data.CLASSES)
+    init_key = functools.partial(jax.random.fold_in, data=_INIT)
+    layers = jax.vmap(lambda key: models.init_layers(init_key(key), sizes))(task.keys)
+    seeds = task.keys.shape[0]
+    weights = {"layers": layers, "raw": {n: jnp.zeros(seeds) for n in program.learned}}
+    # Every learning rate starts from the same weights.
+    weights = jax.tree.map(lambda a: jnp.stack([a] * task.rates.size), weights)
+    return weights, jax.vmap(jax.vmap(optimizer(task.config).init))(weights)
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Returns the optimiser for a learning rate of 1: the rate is traced, and applied outside."""
+    match config.optimizer:
+        case "adam":
+            return optax.adam(1.0)
+        case "sgd":
+            return optax.sgd(1.0, momentum=0.9)
+
+
+def compile_program(task: Task, contender: Contender) -> Compiled:
+    """Compiles the training chunk and the prediction of a contender ahead of time."""
+    start = time.perf_counter()
+    program = contender.program
+    state = initial_state(task, program)
+    train = jax.jit(functools.partial(_train_chunk, program, task.config))
+    predict = jax.jit(functools.partial(_predict, program))
+    arguments = (state, *_chunk_arguments(task, contender, 0))
+    return Compiled(
+        train=train.lower(*arguments).compile(),
+        predict=predict.lower(state[0], task.held_out, _fixed(contender)).compile(),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def train(task: Task, contender: Contender, compiled: Compiled) -> Iterator[Progress]:
+    """Trains a contender, and yields its state of things after each chunk of steps."""
+    state = start = initial_state(task, contender.program)
+    for first in range(0, task.config.steps, task.config.chunk):
+        state, losses = compiled.train(state, *_chunk_arguments(task, contender, first))
+        held_out = compiled.predict(state[0], task.held_out, _fixed(contender))
+        learned = parameters_of(contender.program, {}, state[0]["raw"])
+        yield Progress(
+            step=first + task.config.chunk,
+            train_loss=np.asarray(losses),
+            probabilities=np.asarray(held_out),
+            learned={name: np.asarray(value) for name, value in learned.items()},
+            moved=_differ(start[0], state[0]),
+        )
+
+
+def time_chunk(task: Task, contender: Contender, compiled: Compiled, state: State) -> float:
+    """Returns the steps per second of one chunk, evaluation and compilation left out."""
+    arguments = _chunk_arguments(task, contender, 0)
+    start = time.perf_counter()
+    jax.block_until_ready(compiled.train(state, *arguments))
+    return task.config.chunk / (time.perf_counter() - start)
+
+
+def _fixed(contender: Contender) -> dict[str, Array]:
+    return {name: jnp.float32(value) for name, value in sorted(contender.parameters.items())}
+
+
+def _chunk_arguments(task: Task, contender: Contender, first: int) -> tuple[Any, ...]:
+    steps = slice(first, first + task.config.chunk)
+    numbers = np.arange(steps.start, steps.stop, dtype=np.int32)
+    per_step = (task.batches[steps], numbers, task.factors[steps])
+    return per_step, task.rates, task.images, task.labels, task.keys, _fixed(contender)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return any(not np.array_equal(a, b) for a, b in pairs)
+
+
+def _train_chunk(
+    program: Program,
+    config: Config,
+    state: State,
+    per_step: tuple[Array, Array, Array],
+    rates: Array,
+    images: Array,
+    labels: Array,
+    keys: Array,
+    fixed: dict[str, Array],
+) -> tuple[State, Array]:
+    """Runs the steps of one chunk for every learning rate and seed; returns the mean losses."""
+    transform = optimizer(config)
+
+    def mean_loss(weights: Any, key: Array, batch: Array, batch_labels: Array) -> Array:
+        scores = models.logits(weights["layers"], batch)
+        parameters = parameters_of(program, fixed, weights["raw"])
+        losses = objective(program, key, scores, batch_labels, parameters, config.smoothing)
+        return jnp.mean(losses)
+
+    def one_model(
+        state: State,
+        rate: Array,
+        images: Array,
+        labels: Array,
+        key: Array,
+        rows: Array,
+        step: Array,
+    ) -> tuple[State, Array]:
+        weights, memory = state
+        noise = jax.random.fold_in(jax.random.fold_in(key, _NOISE), step)
+        loss, gradient = jax.value_and_grad(mean_loss)(weights, noise, images[rows], labels[rows])
+        # optax raises a float to an integer power, which strict promotion does not let it.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = transform.update(gradient, memory, weights)
+        weights = jax.tree.map(lambda w, u: w + rate * u, weights, updates)
+        return (weights, memory), loss
+
+    over_seeds = jax.vmap(one_model, in_axes=(0, None, 0, 0, 0, 0, None))
+    over_rates = jax.vmap(over_seeds, in_axes=(0, 0, None, None, None, None, None))
+
+    def step(state: State, inputs: tuple[Array, Array, Array]) -> tuple[State, Array]:
+        rows, number, factor = inputs
+        return over_rates(state, factor * rates, images, labels, keys, rows, number)
+
+    state, losses = jax.lax.scan(step, state, per_step)
+    return state, jnp.mean(losses, axis=0)
+
+
+def _predict(program: Program, weights: Any, images: Array, fixed: dict[str, Array]) -> Array:
+    """Returns the probabilities [rates, seeds, images, classes] of the held-out images."""
+
+    def one_model(weights: Any, images: Array) -> Array:
+        parameters = parameters_of(program, fixed, weights["raw"])
+        return probabilities(program, models.logits(weights["layers"], images), parameters)
+
+    over_seeds = jax.vmap(one_model)
+    return jax.vmap(over_seeds, in_axes=(0, None))(weights, images)
