@@ -1,5 +1,14 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
+from softmax_variants.losses._classification import alpha_relu_loss as alpha_relu_loss
+from softmax_variants.losses._classification import cross_entropy_loss as cross_entropy_loss
+from softmax_variants.losses._classification import entmax15_loss as entmax15_loss
+from softmax_variants.losses._classification import entmax_loss as entmax_loss
+from softmax_variants.losses._classification import sparsemax_loss as sparsemax_loss
+from softmax_variants.losses._fenchel_young import fenchel_young_loss as fenchel_young_loss
+from softmax_variants.losses._geometry import GINI as GINI
+from softmax_variants.losses._geometry import SHANNON as SHANNON
+from softmax_variants.losses._geometry import tsallis as tsallis
 from softmax_variants.maps._entmax import entmax as entmax
 from softmax_variants.maps._entmax import entmax15 as entmax15
 from softmax_variants.maps._softmax import log_softmax as log_softmax

@@ -25,13 +25,51 @@ def on_rows(
     parameters: Mapping[str, Array] | None = None,
     *,
     elementwise: tuple[str, ...] = (),
+    key: Array | None = None,
     **static: Any,
 ) -> Array:
     """Applies `kernel(rows, **parameters, **static)` along `axis` and puts the result back.
 
     Parameters broadcast against the logits with size 1 on `axis`, except those named in
-    `elementwise`, which may differ from class to class. The result has the logits' dtype.
+    `elementwise`, which may differ from class to class. A random kernel takes the key as `key`.
+    The result has the logits' dtype.
     """
+    logits, mask, parameters, axes = _checked(logits, axis, where, parameters, elementwise)
+    return _on_rows(
+        kernel, logits, mask, parameters, key, axes, elementwise, tuple(sorted(static.items()))
+    )
+
+
+def reduce_rows(
+    kernel: Kernel,
+    logits: ArrayLike,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    parameters: Mapping[str, Array] | None = None,
+    *,
+    elementwise: tuple[str, ...] = (),
+    key: Array | None = None,
+    **static: Any,
+) -> Array:
+    """Like `on_rows` for a kernel that answers with one value a row, or with some number of them.
+
+    One value a row leaves out `axis`; m values on the kernel's last axis stand on `axis` (on the
+    first of several). The result has the dtype that the kernel gives it.
+    """
+    logits, mask, parameters, axes = _checked(logits, axis, where, parameters, elementwise)
+    return _reduce_rows(
+        kernel, logits, mask, parameters, key, axes, elementwise, tuple(sorted(static.items()))
+    )
+
+
+def _checked(
+    logits: ArrayLike,
+    axis: Axis,
+    where: ArrayLike | None,
+    parameters: Mapping[str, Array] | None,
+    elementwise: tuple[str, ...],
+) -> tuple[Array, Array | None, dict[str, Array], tuple[int, ...]]:
+    """The traced arguments and the axes, after the checks that all maps share."""
     logits = as_logits(logits)
     axes = as_axes(axis, logits.ndim)
     mask = as_mask(where, logits.shape)
@@ -42,9 +80,7 @@ def on_rows(
             for a in axes:
                 target[a] = 1
         check_broadcastable(value.shape, tuple(target), name)
-    return _on_rows(
-        kernel, logits, mask, parameters, axes, elementwise, tuple(sorted(static.items()))
-    )
+    return logits, mask, parameters, axes
 
 
 @functools.partial(jax.jit, static_argnames=("kernel", "axes", "elementwise", "static"))
@@ -53,24 +89,61 @@ def _on_rows(
     logits: Array,
     mask: Array | None,
     parameters: Mapping[str, Array],
+    key: Array | None,
     axes: tuple[int, ...],
     elementwise: tuple[str, ...],
     static: tuple[tuple[str, Any], ...],
 ) -> Array:
+    rows, values = _row_arguments(logits, mask, parameters, key, axes, elementwise)
+    return from_rows(kernel(rows, **values, **dict(static)), logits, axes)
+
+
+@functools.partial(jax.jit, static_argnames=("kernel", "axes", "elementwise", "static"))
+def _reduce_rows(
+    kernel: Kernel,
+    logits: Array,
+    mask: Array | None,
+    parameters: Mapping[str, Array],
+    key: Array | None,
+    axes: tuple[int, ...],
+    elementwise: tuple[str, ...],
+    static: tuple[tuple[str, Any], ...],
+) -> Array:
+    rows, values = _row_arguments(logits, mask, parameters, key, axes, elementwise)
+    result = kernel(rows, **values, **dict(static))
+    return result if result.ndim < rows.ndim else jnp.moveaxis(result, -1, min(axes))
+
+
+def _row_arguments(
+    logits: Array,
+    mask: Array | None,
+    parameters: Mapping[str, Array],
+    key: Array | None,
+    axes: tuple[int, ...],
+    elementwise: tuple[str, ...],
+) -> tuple[Array, dict[str, Array]]:
+    """What a kernel takes: the rows, the parameters laid out like them, and the key if any."""
     rows = to_rows(logits, mask, axes)
-    values = {}
+    values = {} if key is None else {"key": key}
     for name, value in parameters.items():
         value = value.astype(rows.dtype)
         value = value.reshape((1,) * (logits.ndim - value.ndim) + value.shape)
         if name in elementwise:
             value = jnp.broadcast_to(value, logits.shape)
         values[name] = classes_last(value, axes)
-    return from_rows(kernel(rows, **values, **dict(static)), logits, axes)
+    return rows, values
 
 
 def compute_dtype(dtype: Any) -> Any:
     """At least float32."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+
+def in_compute_dtype(array: Array) -> Array:
+    """A real array in at least float32; integers too."""
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        return array.astype(jnp.result_type(float))
+    return array.astype(compute_dtype(array.dtype))
 
 
 def classes_last(array: Array, axes: tuple[int, ...]) -> Array:
@@ -86,7 +159,7 @@ def to_rows(logits: Array, mask: Array | None, axes: tuple[int, ...]) -> Array:
     rows = logits.astype(compute_dtype(logits.dtype))
     if mask is not None:
         # A select, not a product: whatever sits in a masked entry, value and gradient, is dropped.
-        rows = jnp.where(mask, rows, -jnp.inf)
+        rows = jnp.where(jnp.broadcast_to(mask, rows.shape), rows, -jnp.inf)
     return classes_last(rows, axes)
 
 

@@ -152,6 +152,10 @@ class Power(NamedTuple):
     def start(self) -> Array:
         return 1 - self.base
 
+    def threshold(self, offset: Array) -> Array:
+        """`lam`, at which the output of score `lam` is 1."""
+        return (1 - self.base - offset) / self.eps
+
     def tsallis_log_base(self, y: Array, offset: Array) -> tuple[Array, Array, Array]:
         """`(inside, u, log u)` with `u = p^(alpha-1)`."""
         v = self.eps * y + offset

@@ -11,7 +11,7 @@ from softmax_variants._typing import Array, ArrayLike, Axis
 
 
 def as_logits(logits: ArrayLike, name: str = "logits") -> Array:
-    """Converts to a real floating array; integers and booleans are promoted as in `jax.nn.softmax`."""
+    """Converts to a real floating array; integers and booleans as in `jax.nn.softmax`."""
     array = jnp.asarray(logits)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
@@ -108,3 +108,19 @@ def as_count(value: int, name: str, *, low: int = 1, high: int | None = None) ->
         expected = f"at least {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be {expected}, got {count}")
     return count
+
+
+def as_key(key: Array, name: str = "key") -> Array:
+    """Checks one random key, typed or raw (uint32 words), and returns it typed."""
+    expected = f"{name} must be one key, such as jax.random.key(0)"
+    dtype = getattr(key, "dtype", None)
+    if dtype is None:
+        raise TypeError(f"{expected}, got {type(key).__name__}")
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        try:
+            key = jax.random.wrap_key_data(jnp.asarray(key))
+        except (TypeError, ValueError):
+            raise TypeError(f"{expected}, got shape {key.shape} and dtype {dtype}") from None
+    if key.shape:
+        raise TypeError(f"{expected}, got an array of keys of shape {key.shape}; use jax.vmap")
+    return key

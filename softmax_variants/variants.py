@@ -5,12 +5,19 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from softmax_variants.losses._classification import (
+    cross_entropy_loss,
+    entmax15_loss,
+    entmax_loss,
+    sparsemax_loss,
+)
 from softmax_variants.maps._entmax import entmax, entmax15
 from softmax_variants.maps._softmax import softmax
 from softmax_variants.maps._sparsemax import sparsemax
 
 
-@dataclasses.dataclass(frozen=True)
+# Compared and hashed by identity, so that a row can be jitted as it stands.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Variant:
     """One map from scores to probabilities, and what is true of it.
 
@@ -70,6 +77,7 @@ _ROWS = (
         "exp(x_i) / sum_j exp(x_j)",
         "the default: every class stays possible",
         "Bridle 1990",
+        loss=cross_entropy_loss,
     ),
     Variant(
         "sparsemax",
@@ -78,6 +86,7 @@ _ROWS = (
         "max(x_i - tau, 0)",
         "few classes, exact zeros, probabilities linear in the scores",
         "Martins & Astudillo 2016, arXiv:1602.02068",
+        loss=sparsemax_loss,
         sparse=True,
     ),
     Variant(
@@ -87,6 +96,7 @@ _ROWS = (
         "max(x_i / 2 - tau, 0)^2",
         "zeros in the tail with smooth gradients: the first sparse map to try",
         "Peters et al. 2019, arXiv:1905.05702",
+        loss=entmax15_loss,
         sparse=True,
     ),
     Variant(
@@ -96,6 +106,7 @@ _ROWS = (
         "max((alpha - 1) x_i - tau, 0)^(1 / (alpha - 1))",
         "sparsity to be tuned or learned",
         "Peters et al. 2019, arXiv:1905.05702; Correia et al. 2019, arXiv:1909.00015",
+        loss=entmax_loss,
         parameters=types.MappingProxyType({"alpha": 1.5}),
         sparse=True,
     ),

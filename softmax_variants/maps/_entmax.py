@@ -112,6 +112,11 @@ def _entmax15_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 @jax.custom_jvp
 def entmax_rows(x: Array, alpha: Array) -> Array:
     """Entmax over the last axis, any alpha in (0, infinity]."""
+    return entmax_solution(x, alpha)[0]
+
+
+def entmax_solution(x: Array, alpha: Array) -> tuple[Array, Array]:
+    """Entmax and its threshold `lam`: `p_i^(alpha-1) = 1 + (alpha-1) (x_i - max(x) - lam)`."""
     y = shift(x)
     hard = jnp.isinf(alpha)
     power = Power.of(jnp.where(hard, 2, alpha))
@@ -126,7 +131,8 @@ def entmax_rows(x: Array, alpha: Array) -> Array:
     p = jnp.where(steep & (y == lowest), least, p)
     p = jnp.where(hard, (y == 0).astype(p.dtype), p)
     p = jnp.where(alpha > 0, p, jnp.nan)
-    return zero_masked(x, safe_divide(p, row_sum(p)))
+    threshold = jnp.where(live & ~hard, power.threshold(offset) + lowest, 0)
+    return zero_masked(x, safe_divide(p, row_sum(p))), threshold
 
 
 def _entmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:

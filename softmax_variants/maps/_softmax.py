@@ -9,6 +9,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import (
     centered_product,
+    in_compute_dtype,
     masked,
     on_rows,
     row_sum,
@@ -103,14 +104,12 @@ def log_softmax(
 
 def sharpness(temperature: ArrayLike, base: ArrayLike | None = None) -> Array:
     """`ln(base) / temperature`; infinite at temperature 0, with a zero derivative there."""
-    temperature = as_parameter(temperature, "temperature")
-    temperature = temperature.astype(jnp.promote_types(temperature.dtype, jnp.float32))
+    temperature = in_compute_dtype(as_parameter(temperature, "temperature"))
     zero = temperature == 0
     beta = jnp.where(zero, jnp.inf, 1 / jnp.where(zero, 1, temperature))
     if base is None:
         return beta
-    log_base = as_parameter(base, "base", low=0, low_open=True)
-    log_base = jnp.log(log_base.astype(jnp.promote_types(log_base.dtype, jnp.float32)))
+    log_base = jnp.log(in_compute_dtype(as_parameter(base, "base", low=0, low_open=True)))
     # Uniform (base 1) wins over the limit (temperature 0): no score is raised above another.
     return jnp.where(log_base == 0, log_base * jnp.where(zero, 0, beta), log_base * beta)
 

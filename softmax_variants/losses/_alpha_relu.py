@@ -1,0 +1,62 @@
+"""The loss of alpha-ReLU, a sum over the classes: its threshold is given, not solved for."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from softmax_variants._numerics import masked, row_sum
+from softmax_variants._typing import Array
+from softmax_variants.losses._targets import Target
+
+
+def _value(x: Array, t: Array, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The loss of each row and the map's output.
+
+    With `u = (alpha-1) x - tau`, a class adds `[u]_+^(alpha/(alpha-1)) / alpha
+    + t^alpha / (alpha (alpha-1)) - t u / (alpha-1)`, which is at least 0.
+    """
+    alpha, tau = parameters
+    eps = alpha - 1
+    # A masked score must not meet the derivative for alpha, which is the score itself.
+    u = jnp.where(masked(x), -jnp.inf, eps * jnp.where(masked(x), 0, x) - tau)
+    log_p = jnp.log(jnp.where(u <= 0, 1, u)) / eps
+    p = jnp.where(u <= 0, 0, jnp.exp(log_p))
+    primitive = jnp.where(u <= 0, 0, jnp.exp(alpha * log_p))
+    at_target = jnp.where(t == 0, 0, jnp.exp(alpha * jnp.log(jnp.where(t == 0, 1, t))))
+    product = jnp.where(t == 0, 0, t * u)
+    # Over one denominator, so that a perfect row is exactly 0.
+    loss = row_sum(eps * primitive + at_target - alpha * product) / (alpha * eps)
+    return jnp.where(loss < 0, 0, loss), p
+
+
+@jax.custom_jvp
+def alpha_relu_loss_rows(x: Array, target: Target, parameters: tuple[Array, Array]) -> Array:
+    """The loss of each row, `[..., 1]`."""
+    return _value(x, target.dense(x), parameters)[0]
+
+
+def _alpha_relu_loss_jvp(
+    primals: tuple[Array, Target, tuple[Array, Array]], tangents: tuple[Any, Any, Any]
+) -> tuple[Array, Array]:
+    (x, target, parameters), (dx, dtarget, dparameters) = primals, tangents
+    loss = alpha_relu_loss_rows(x, target, parameters)
+    t = target.dense(x)
+    tangent = jnp.zeros_like(loss)
+    if not isinstance(dx, SymbolicZero):
+        _, p = _value(x, t, parameters)
+        tangent = tangent + row_sum(jnp.where(masked(x), 0, (p - t) * dx))
+    dt = target.tangent(dtarget, x)
+    if dt is not None or not all(isinstance(d, SymbolicZero) for d in dparameters):
+        dt = jnp.zeros_like(t) if dt is None else dt
+        moves = tuple(
+            jnp.zeros_like(value) if isinstance(d, SymbolicZero) else d
+            for value, d in zip(parameters, dparameters, strict=True)
+        )
+        _, rest = jax.jvp(lambda t, q: _value(x, t, q)[0], (t, parameters), (dt, moves))
+        tangent = tangent + rest
+    return loss, tangent
+
+
+alpha_relu_loss_rows.defjvp(_alpha_relu_loss_jvp, symbolic_zeros=True)

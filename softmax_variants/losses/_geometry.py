@@ -1,0 +1,171 @@
+"""Entropies that generate a map and its Fenchel-Young loss.
+
+A geometry is a convex function `Omega` on the simplex (a negative entropy). Its map is the
+maximiser of `<p, x> - Omega(p)`, its conjugate `Omega*` the maximum, and its loss
+`Omega*(x) + Omega(t) - <x, t>`. Each one here is a pytree whose leaves are its real parameters.
+"""
+
+import abc
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from softmax_variants._numerics import row_max, row_sum, shift
+from softmax_variants._typing import Array, ArrayLike
+from softmax_variants._validation import as_parameter
+from softmax_variants.maps._entmax import entmax15_rows, entmax_solution, phi
+from softmax_variants.maps._softmax import softmax_rows
+from softmax_variants.maps._sparsemax import sparsemax_rows
+
+
+class Geometry(abc.ABC):
+    """What a Fenchel-Young loss needs of its entropy; all arguments are rows."""
+
+    @abc.abstractmethod
+    def solve(self, x: Array) -> tuple[Array, Array]:
+        """The map's output and the conjugate less the row's maximum, `Omega*(x) - max(x)`."""
+
+    @abc.abstractmethod
+    def entropy(self, p: Array) -> Array:
+        """`Omega(p)`, 0 at the vertices of the simplex."""
+
+    @abc.abstractmethod
+    def entropy_gradient(self, p: Array) -> Array:
+        """The gradient of `Omega`."""
+
+    def entropy_tangent(self, tangents: "Geometry", p: Array) -> Array | None:
+        """The change of `Omega(p)` with the parameters, `None` where there are none."""
+        del tangents, p
+        return None
+
+
+def _xlogx(p: Array) -> Array:
+    return jnp.where(p == 0, 0, p * jnp.log(jnp.where(p == 0, 1, p)))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Shannon(Geometry):
+    """Shannon's entropy: softmax and cross-entropy."""
+
+    def solve(self, x: Array) -> tuple[Array, Array]:
+        """Softmax and the log-sum-exp."""
+        total = row_sum(jnp.exp(shift(x)))
+        log_total = jnp.log(jnp.where(total == 0, 1, total))
+        return softmax_rows(x, jnp.ones_like(total)), log_total
+
+    def entropy(self, p: Array) -> Array:
+        """`sum p log p`."""
+        return row_sum(_xlogx(p))
+
+    def entropy_gradient(self, p: Array) -> Array:
+        """`log p`, less a constant that a target of mass 1 does not feel."""
+        return jnp.log(p)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ClosedTsallis(Geometry):
+    """Tsallis' entropy of order 2 (sparsemax) or 1.5 (entmax15), by powers without logarithms."""
+
+    order: float = dataclasses.field(metadata={"static": True})
+
+    def _power(self, p: Array) -> Array:
+        if self.order == 2:
+            return p
+        return jnp.where(p == 0, 0, jnp.sqrt(jnp.where(p == 0, 1, p)))
+
+    def solve(self, x: Array) -> tuple[Array, Array]:
+        """The map, and the conjugate from its largest output."""
+        p = sparsemax_rows(x) if self.order == 2 else entmax15_rows(x)
+        power = self._power(p)
+        best = row_max(power)
+        threshold = jnp.where(best == 0, 0, (1 - best) / (self.order - 1))
+        return p, threshold - row_sum(p * (1 - power)) / self.order
+
+    def entropy(self, p: Array) -> Array:
+        """`sum p (p^(order-1) - 1) / (order (order-1))`."""
+        return row_sum(p * (self._power(p) - 1)) / (self.order * (self.order - 1))
+
+    def entropy_gradient(self, p: Array) -> Array:
+        """`p^(order-1) / (order-1)`, less a constant."""
+        return self._power(p) / (self.order - 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Tsallis(Geometry):
+    """Tsallis' entropy of order alpha: entmax. `alpha` is [..., 1] against the rows."""
+
+    alpha: Array
+
+    def solve(self, x: Array) -> tuple[Array, Array]:
+        """Entmax, and the conjugate without cancellation."""
+        p, threshold = entmax_solution(x, self.alpha)
+        return p, threshold + row_sum(self._deformed(p)) / self.alpha
+
+    def entropy(self, p: Array) -> Array:
+        """`sum p log_alpha(p) / alpha`, which is `(sum p^alpha - 1) / (alpha (alpha-1))`."""
+        return row_sum(self._deformed(p)) / (self.alpha * self._eps())
+
+    def entropy_gradient(self, p: Array) -> Array:
+        """`log_alpha(p)`, less a constant."""
+        log_p = jnp.log(p)
+        return jnp.where(jnp.isinf(self.alpha), 0, jnp.expm1(self._eps() * log_p) / self._eps())
+
+    def entropy_tangent(self, tangents: "Geometry", p: Array) -> Array | None:
+        """`d Omega / d alpha`, regular through alpha = 1."""
+        assert isinstance(tangents, Tsallis)
+        if isinstance(tangents.alpha, SymbolicZero):
+            return None
+        alpha, eps = self.alpha, self._eps()
+        log_p = jnp.log(jnp.where(p == 0, 1, p))
+        first = row_sum(self._deformed(p)) / eps / jnp.square(alpha)
+        second = row_sum(p * jnp.square(log_p) * phi(eps * log_p)) / alpha
+        return jnp.where(jnp.isinf(alpha), 0, -(first + second)) * tangents.alpha
+
+    def _eps(self) -> Array:
+        eps = jnp.where(jnp.isinf(self.alpha), 1, self.alpha - 1)
+        return jnp.where(jnp.abs(eps) < 2.0**-40, 2.0**-40, eps)
+
+    def _deformed(self, p: Array) -> Array:
+        """`p (p^(alpha-1) - 1)`."""
+        log_p = jnp.log(jnp.where(p == 0, 1, p))
+        return p * jnp.expm1(self._eps() * log_p)
+
+
+SHANNON: Geometry = Shannon()
+"""Shannon's entropy, the geometry of softmax: `sum p log p`."""
+
+GINI: Geometry = ClosedTsallis(2.0)
+"""The Gini entropy, the geometry of sparsemax: `(sum p^2 - 1) / 2`."""
+
+
+def tsallis(alpha: ArrayLike) -> Geometry:
+    r"""Tsallis' entropy of order alpha, the geometry of entmax.
+
+    .. math:: \Omega(p) = \frac{\sum_i p_i^\alpha - 1}{\alpha (\alpha - 1)}
+
+    Args:
+      alpha: in (0, infinity], a scalar or an array with size 1 on the class axis.
+
+    Returns:
+      A geometry for `fenchel_young_loss`.
+
+    Raises:
+      ValueError: alpha not positive.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import softmax_variants as sv
+      >>> x = jnp.array([1.0, 0.0, -4.0])
+      >>> print(sv.fenchel_young_loss(x, jnp.array(0), geometry=sv.tsallis(1.5)))
+      0.06165593
+
+    References:
+      Blondel, Martins and Niculae, `Learning with Fenchel-Young Losses
+      <https://arxiv.org/abs/1901.02324>`_, 2020.
+    """
+    return Tsallis(as_parameter(alpha, "alpha", low=0, low_open=True))
