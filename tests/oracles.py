@@ -19,6 +19,8 @@ from experiments.references import entmax as entmax
 from experiments.references import entmax_loss as entmax_loss
 from experiments.references import jacobian_product as jacobian_product
 from experiments.references import loss_alpha_derivative as loss_alpha_derivative
+from experiments.references import normmax as normmax
+from experiments.references import normmax_loss as normmax_loss
 from experiments.references import second_derivative as second_derivative
 
 Float64 = NDArray[np.float64]
@@ -76,38 +78,6 @@ def capped_simplex_projection(x: ArrayLike, budget: float = 1.0, upper: float = 
     drop = mass(left) - mass(right)
     share = (mass(left) - budget) / drop if drop > 0 else np.longdouble(0)
     return np.asarray(np.clip(row - (left + share * (right - left)), 0, upper), dtype=np.float64)
-
-
-def normmax(x: ArrayLike, alpha: float) -> Float64:
-    """The argmax of `<x, p> - ||p||_alpha` on the simplex, for alpha > 1.
-
-    Stationarity on the support reads `x - tau = ||p|| ** (1 - alpha) p ** (alpha - 1)`, whose dual
-    norm is 1: bisect `sum (x - tau) ** b = 1` with b = alpha / (alpha - 1).
-    """
-    row = np.asarray(x, dtype=np.longdouble)
-    row = row - row.max()
-    b = np.longdouble(1) if alpha == np.inf else np.longdouble(alpha) / (np.longdouble(alpha) - 1)
-    low, high = np.longdouble(-1), np.longdouble(0)
-    for _ in range(80):
-        middle = (low + high) / 2
-        above = (np.maximum(row - middle, 0) ** b).sum() > 1
-        low, high = (middle, high) if above else (low, middle)
-    excess = np.maximum(row - (low + high) / 2, 0)
-    weights = np.where(excess > 0, excess ** (b - 1), 0)
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
-
-
-def normmax_loss(x: ArrayLike, target: ArrayLike, alpha: float) -> float:
-    """Fenchel-Young loss of normmax: `||target|| - ||p|| + <x, p - target>`."""
-    row = np.asarray(x, dtype=np.longdouble)
-    p, y = normmax(x, alpha).astype(np.longdouble), np.asarray(target, dtype=np.longdouble)
-
-    def norm(q: NDArray[np.longdouble]) -> np.longdouble:
-        if alpha == np.inf:
-            return np.longdouble(q.max())
-        return np.longdouble((q**alpha).sum() ** (1 / np.longdouble(alpha)))
-
-    return float(norm(y) - norm(p) + ((row - row.max()) * (p - y)).sum())
 
 
 def sparsemax_by_enumeration(x: Sequence[float]) -> Float64:
