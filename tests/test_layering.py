@@ -15,12 +15,13 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 # Each layer of the package sees itself and the layers named here, and nothing else of the package.
-_BASE = {"_typing", "_validation", "_numerics", "_threshold", "kernels"}
+_BASE = {"_typing", "_validation", "_numerics", "_threshold", "_selection", "kernels"}
 LAYERS: dict[str, set[str]] = {
     "_typing": set(),
     "_validation": {"_typing"},
     "_numerics": {"_typing", "_validation"},
     "_threshold": {"_typing", "_validation", "_numerics"},
+    "_selection": {"_typing"},
     "kernels": {"_typing", "_validation", "_numerics", "_threshold"},
     "maps": _BASE,
     "losses": _BASE | {"maps"},
