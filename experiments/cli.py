@@ -26,7 +26,7 @@ _COMMANDS = ("compare", "report", "list", "bench", "accuracy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, 2 after a mistake of the user, 130 after Ctrl-C."""
+    """Runs one command; returns 0, or 2 after a mistake of the user, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments)
@@ -64,9 +64,10 @@ def _dispatch(arguments: list[str]) -> int:
         hint = did_you_mean(command, _COMMANDS)
         expected = ", ".join(_COMMANDS)
         raise UserError(f"unknown command {command!r}: expected one of {expected}{hint}")
+    if not arguments:
+        raise UserError(f"expected a command: {', '.join(_COMMANDS)}; see --help")
     parser.parse_args(arguments)
-    parser.print_help()
-    return 0 if arguments else 2
+    return 0
 
 
 def _compare_parser() -> ArgumentParser:
@@ -139,7 +140,7 @@ def _list(_: Namespace) -> int:
     contenders = all_contenders(Config())
     width = max(map(len, contenders))
     for name, contender in contenders.items():
-        shown = ", ".join(f"{k}={v:g}" for k, v in contender.parameters.items())
+        shown = ", ".join(f"{k}={v}" for k, v in contender.parameters.items())
         parts = [f"{name:<{width}}", f"{contender.group:<7}", f"{contender.training:<21}"]
         print("  ".join([*parts, f"{shown:<18}", contender.formula]).rstrip())
     return 0

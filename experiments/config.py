@@ -153,7 +153,7 @@ def from_json(fields: dict[str, Any]) -> Config:
     for name in fields:
         if name not in kinds:
             raise UserError(f"config.json has an unknown field {name!r}{did_you_mean(name, kinds)}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return Config(**values)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from experiments.config import Config
 from experiments.errors import UserError, did_you_mean
@@ -51,7 +51,7 @@ class Contender:
 
     name: str
     program: Program
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, Any]
     group: str
     formula: str
     reference: str
@@ -121,7 +121,7 @@ def _variation(
     variant: Variant,
     name: str,
     objective: Objective,
-    parameters: Mapping[str, float],
+    parameters: Mapping[str, Any],
     learned: tuple[str, ...] = (),
     group: str | None = None,
 ) -> Contender:

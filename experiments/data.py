@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt32
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -11,7 +11,8 @@ from experiments.config import Config
 from experiments.errors import UserError
 
 CLASSES = 10
-_SPLIT, _ORDER = 0, 1  # two independent streams of random numbers for each seed
+# Independent streams of random numbers for each seed.
+_STREAMS = ("split", "order", "weights", "noise")
 
 
 class Parts(NamedTuple):
@@ -41,7 +42,7 @@ def load_images() -> tuple[Float[np.ndarray, "images features"], Int[np.ndarray,
 
 def split(labels: Int[np.ndarray, " images"], config: Config, seed: int) -> Parts:
     """Returns a split in which each part has the classes in the proportions of the whole."""
-    state = int(np.random.SeedSequence((seed, _SPLIT)).generate_state(1)[0])
+    state = int(generator(seed, "split").integers(2**32))
     rows = np.arange(labels.size)
     rest, test = train_test_split(
         rows, test_size=config.test_fraction, stratify=labels, random_state=state
@@ -77,6 +78,11 @@ def seeds(config: Config) -> range:
     return range(config.first_seed, config.first_seed + config.seeds)
 
 
+def generator(seed: int, stream: str, *place: int) -> np.random.Generator:
+    """Returns the random numbers of one purpose; NumPy gives the same on every device."""
+    return np.random.default_rng((seed, _STREAMS.index(stream), *place))
+
+
 def batch(config: Config, train_size: int, seed: int, step: int) -> Int[np.ndarray, " batch"]:
     """Returns the training rows of one step: a function of seed and step alone.
 
@@ -84,7 +90,7 @@ def batch(config: Config, train_size: int, seed: int, step: int) -> Int[np.ndarr
     """
     per_epoch = train_size // config.batch_size
     epoch, position = divmod(step, per_epoch)
-    order = np.random.default_rng((seed, _ORDER, epoch)).permutation(train_size)
+    order = generator(seed, "order", epoch).permutation(train_size)
     start = position * config.batch_size
     return order[start : start + config.batch_size].astype(np.int32)
 
@@ -96,3 +102,12 @@ def batches(config: Config, train_size: int) -> Int[np.ndarray, "steps seeds bat
         for step in range(config.steps)
     ]
     return np.asarray(rows, dtype=np.int32)
+
+
+def step_keys(config: Config) -> UInt32[np.ndarray, "steps seeds 2"]:
+    """Returns the data of a jax random key for every step and seed."""
+    each = [
+        generator(seed, "noise").integers(2**32, size=(config.steps, 2), dtype=np.uint32)
+        for seed in seeds(config)
+    ]
+    return np.stack(each, axis=1)

@@ -1,4 +1,4 @@
-"""Metrics of predicted probabilities, in plain NumPy; a row whose sum is below 1 abstains in part."""
+"""Metrics of predicted probabilities in plain NumPy; a row that sums to less than 1 abstains."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ Labels = Int[np.ndarray, "*batch examples"]
 class Bins(NamedTuple):
     """Predictions by their confidence, in 15 equal-width bins: the reliability diagram."""
 
-    count: np.ndarray
+    size: np.ndarray
     confidence: np.ndarray
     correct: np.ndarray
 
@@ -71,7 +71,7 @@ def mass(outputs: Probabilities) -> Float[np.ndarray, "*batch"]:
 def reliability(
     probabilities: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> Bins:
-    """Returns count, summed confidence and summed hits of each bin; 1.0 falls into the last."""
+    """Returns size, summed confidence and summed hits of each bin; 1.0 falls into the last."""
     confidence = probabilities.max(axis=-1)
     index = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
     sums = [
@@ -82,8 +82,8 @@ def reliability(
 
 
 def ece(bins: Bins) -> float:
-    """Returns the expected calibration error: |hits - confidence| by bin, weighted by count."""
-    return float(np.abs(bins.correct - bins.confidence).sum() / bins.count.sum())
+    """Returns the expected calibration error: |hits - confidence| by bin, weighted by size."""
+    return float(np.abs(bins.correct - bins.confidence).sum() / bins.size.sum())
 
 
 def _of_label(rows: np.ndarray, labels: Labels) -> np.ndarray:

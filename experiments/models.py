@@ -1,30 +1,30 @@
 """A multilayer perceptron as a plain pytree."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float
 
 Layers = list[dict[str, Array]]
 
 
-def init_layers(key: PRNGKeyArray, sizes: Sequence[int]) -> Layers:
+def init_layers(rng: np.random.Generator, sizes: Sequence[int]) -> list[dict[str, np.ndarray]]:
     """Returns the weights of a perceptron: He's normal initialisation, and biases of zero.
 
     Args:
-      key: A random key.
+      rng: The source of the weights.
       sizes: Features of the input, of each hidden layer, and the number of classes.
 
     Returns:
       One `weight` [inputs, outputs] and one `bias` [outputs] for each layer.
     """
     layers = []
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-    for layer_key, (inputs, outputs) in zip(jax.random.split(key, len(pairs)), pairs, strict=True):
-        scale = (2.0 / inputs) ** 0.5
-        weight = scale * jax.random.normal(layer_key, (inputs, outputs), jnp.float32)
-        layers.append({"weight": weight, "bias": jnp.zeros((outputs,), jnp.float32)})
+    for inputs, outputs in itertools.pairwise(sizes):
+        weight = (2.0 / inputs) ** 0.5 * rng.standard_normal((inputs, outputs))
+        bias = np.zeros(outputs, np.float32)
+        layers.append({"weight": weight.astype(np.float32), "bias": bias})
     return layers
 
 

@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from experiments.contenders import REFERENCE, Program
+from experiments.contenders import REFERENCE, Contender, Program
 from softmax_variants import log_softmax
 from softmax_variants.variants import VARIANTS
+
+
+def fixed_parameters(contender: Contender) -> dict[str, Array]:
+    """Returns the parameters that are not learned, as arrays: their values are not compiled in."""
+    given = sorted(contender.parameters.items())
+    return {name: jnp.asarray(value, jnp.float32) for name, value in given}
 
 
 def parameters_of(
@@ -28,33 +34,39 @@ def objective(
 ) -> Float[Array, " batch"]:
     """Returns the training loss of each example."""
     variant = VARIANTS[program.variant]
+    scores = _input(program, logits)
     match program.objective:
         case "loss":
             if variant.loss is None:
                 raise ValueError(f"{variant.name} has no loss of its own")
-            return variant.loss(logits, labels, **parameters)
+            losses: Array = variant.loss(scores, labels, **parameters)
+            return losses
         case "log_softmax":
-            return -_of_label(log_softmax(logits, **parameters), labels)
+            return -_of_label(log_softmax(scores, -1, None, **parameters), labels)
         case "nll":
-            if program.noisy:
-                probabilities = variant.map(key, logits, **parameters)
-            else:
-                probabilities = variant.map(logits, **parameters)
-            return _negative_log(_of_label(probabilities, labels), logits.shape[-1], smoothing)
+            keys = (key,) if program.noisy else ()
+            outputs = variant(*keys, scores, **parameters)
+            s = smoothing if program.sparse else 0.0
+            mixed = (1.0 - s) * _of_label(outputs, labels) + s / scores.shape[-1]
+            # A probability that float32 cannot hold has no gradient, rather than a NaN.
+            return -jnp.log(jnp.maximum(mixed, jnp.finfo(mixed.dtype).tiny))
 
 
 def probabilities(
     program: Program, logits: Float[Array, "batch classes"], parameters: Mapping[str, Array]
 ) -> Float[Array, "batch classes"]:
     """Returns the map's output; a random map is judged by the softmax that it samples from."""
-    if program.noisy:
-        return VARIANTS[REFERENCE].map(logits)
-    return VARIANTS[program.variant].map(logits, **parameters)
+    name = REFERENCE if program.noisy else program.variant
+    outputs: Array = VARIANTS[name](
+        _input(program, logits), **({} if program.noisy else parameters)
+    )
+    return outputs
+
+
+def _input(program: Program, logits: Float[Array, "batch classes"]) -> Array:
+    """Returns what the map is given: where it takes no negative score, a softplus stands before."""
+    return jax.nn.softplus(logits) if VARIANTS[program.variant].nonnegative_input else logits
 
 
 def _of_label(rows: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Array:
     return jnp.take_along_axis(rows, labels[:, None], axis=-1)[:, 0]
-
-
-def _negative_log(probability: Array, classes: int, smoothing: float) -> Array:
-    return -jnp.log((1.0 - smoothing) * probability + smoothing / classes)

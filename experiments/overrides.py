@@ -13,9 +13,9 @@ from experiments.errors import UserError, did_you_mean
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose mistakes are UserErrors, with a proposal where a flag is unknown."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         # An abbreviated flag would change its meaning as soon as a field is added.
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         """Raises a UserError instead of printing the usage and exiting."""
@@ -40,7 +40,10 @@ def flag(field: str) -> str:
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for each field of Config; a flag that is not given changes nothing."""
     help_of, defaults = field_help(), Config()
-    group = parser.add_argument_group("overrides of the config file")
+    group = parser.add_argument_group(
+        "overrides of the config file",
+        "A flag wins over the file; the defaults below are those of a field that the file omits.",
+    )
     for name, kind in field_types().items():
         many = typing.get_origin(kind) is tuple
         default = getattr(defaults, name)

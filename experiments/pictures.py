@@ -1,4 +1,4 @@
-"""Pictures of the maps themselves: bars of an example, and what they make of the 3-class simplex."""
+"""Pictures of the maps themselves: bars of an example, and the simplex of three classes."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from jaxtyping import Array
 
 from experiments.contenders import Contender, Program
 from experiments.metrics import at_most_one
-from experiments.objectives import probabilities
+from experiments.objectives import fixed_parameters, probabilities
 from experiments.svg import Drawing, Scale, png
 
 EXAMPLE = (2.0, 1.3, 0.5, 0.0, -1.2)
 TRIANGLE_SCALE = 3.0
-_LEVELS = 10  # bands of colour in a triangle, which read as contour lines
+_CONTOURS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _COLUMNS, _ROWS = 176, 152
 _COLORS = np.asarray([(0x2F, 0x6F, 0xDE), (0xE8, 0x70, 0x2A), (0x1A, 0x9C, 0x7C)], np.float64)
 
@@ -42,8 +42,8 @@ def draw_maps(contenders: Sequence[Contender]) -> tuple[list[Drawing], list[Draw
 
 
 def _outputs(contender: Contender, scores: np.ndarray) -> np.ndarray:
-    fixed = {name: jnp.float32(value) for name, value in sorted(contender.parameters.items())}
-    return np.asarray(_evaluate(contender.program, jnp.asarray(scores, jnp.float32), fixed))
+    inputs = jnp.asarray(scores, jnp.float32)
+    return np.asarray(_evaluate(contender.program, inputs, fixed_parameters(contender)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -52,11 +52,11 @@ def _evaluate(program: Program, scores: Array, parameters: Mapping[str, Array]) 
 
 
 def _bars(contender: Contender, output: np.ndarray) -> Drawing:
-    drawing = Drawing(190, 112, contender.name)
+    drawing = Drawing(190, 118, contender.name)
     low, high = min(EXAMPLE), max(EXAMPLE)
-    scores = Scale(min(low, 0.0), high, 98, 16)
+    scores = Scale(min(low, 0.0), high, 112, 26)
     top = max(1.0, float(output.max()))
-    parts = Scale(0.0, top, 98, 16)
+    parts = Scale(0.0, top, 112, 26)
     drawing.text(4, 9, "logits", "note")
     drawing.text(100, 9, "output", "note")
     for i, (score, part) in enumerate(zip(EXAMPLE, output.tolist(), strict=True)):
@@ -78,34 +78,35 @@ def _triangle() -> tuple[np.ndarray, np.ndarray]:
     third = 1.0 - (row + 0.5) / _ROWS
     second = (column + 0.5) / _COLUMNS - third / 2.0
     corners = np.stack([1.0 - second - third, second, third], axis=-1)
-    inside = (corners >= 0.0).all(axis=-1)
+    inside = np.all(corners >= 0.0, axis=-1)
     return inside, corners[inside]
 
 
 def _triangle_drawing(contender: Contender, inside: np.ndarray, outputs: np.ndarray) -> Drawing:
     parts = at_most_one(outputs)
-    steps = np.round(parts * _LEVELS) / _LEVELS
-    total = steps.sum(axis=-1, keepdims=True)
+    total = parts.sum(axis=-1, keepdims=True)
+    # Eight steps of a colour look smooth, and make a picture a few kilobytes small.
+    mixed = np.round((parts / np.maximum(total, 1e-9)) @ _COLORS / 8.0) * 8.0
     pixels = np.zeros((_ROWS, _COLUMNS, 4))
-    mixed = (steps / np.maximum(total, 1e-9)) @ _COLORS
     # Mass that a map withholds lets the page shine through.
-    opacity = 255.0 * np.minimum(total, 1.0)
-    pixels[inside] = np.concatenate([mixed, opacity], axis=-1)
-    support = np.zeros((_ROWS, _COLUMNS), int)
+    pixels[inside] = np.concatenate([mixed, 255.0 * total], axis=-1)
+    level, support = np.zeros((2, _ROWS, _COLUMNS), int)
+    level[inside] = 1 + np.searchsorted(_CONTOURS, parts.max(axis=-1))
     support[inside] = 1 + (outputs > 0.0) @ np.asarray([1, 2, 4])
+    pixels[_borders(level), :3] += 0.35 * (255.0 - pixels[_borders(level), :3])
     pixels[_borders(support)] = (20, 24, 32, 255)
     drawing = Drawing(190, 170, contender.name)
-    drawing.image(7, 12, _COLUMNS, _ROWS, png(np.round(pixels)))
+    drawing.image(7, 12, _COLUMNS, _ROWS, png(np.clip(np.round(pixels), 0, 255)))
     drawing.text(0, 164, "1", "value one")
     drawing.text(190, 164, "2", "value two", "end")
     drawing.text(95, 9, "3", "value three", "middle")
     return drawing
 
 
-def _borders(support: np.ndarray) -> np.ndarray:
-    """Marks pixels whose right or lower neighbour has another set of classes above zero."""
-    border = np.zeros(support.shape, bool)
+def _borders(regions: np.ndarray) -> np.ndarray:
+    """Marks pixels whose right or lower neighbour lies in another region; 0 is outside of all."""
+    border = np.zeros(regions.shape, bool)
     for axis in (0, 1):
-        ahead = np.roll(support, -1, axis)
-        border |= (support != ahead) & (support > 0) & (ahead > 0)
+        ahead = np.roll(regions, -1, axis)
+        border |= (regions != ahead) & (regions > 0) & (ahead > 0)
     return border

@@ -56,13 +56,14 @@ def reliability_diagrams(results: Figures) -> list[Drawing]:
         drawing = Drawing(_WIDTH, _HEIGHT, contender["name"])
         drawing.axes(x, y, quarters, quarters)
         drawing.line([(x(0), y(0)), (x(1), y(1))], "zero")
-        total = sum(bins["count"])
+        total = sum(bins["size"])
         filled = [
             (x(confidence / count), y(correct / count), count / total)
             for count, confidence, correct in zip(*_columns(bins), strict=True)
             if count
         ]
-        drawing.line([(px, py) for px, py, _ in filled], f"{contender['group']} thin")
+        # What hangs on a handful of predictions would only make the line jump.
+        drawing.line([(px, py) for px, py, n in filled if n >= 0.005], f"{contender['group']} thin")
         for px, py, share in filled:
             # The area of a dot is the share of the predictions in its bin.
             drawing.dot(px, py, 1.2 + 8.0 * math.sqrt(share), f"{contender['group']} fill band")
@@ -72,7 +73,7 @@ def reliability_diagrams(results: Figures) -> list[Drawing]:
 
 
 def _columns(bins: Figures) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
-    return bins["count"], bins["confidence"], bins["correct"]
+    return bins["size"], bins["confidence"], bins["correct"]
 
 
 def interval_glyph(difference: Figures | None, limit: float) -> str:

@@ -150,9 +150,9 @@ _CURVES = (
     "mean and interval over seeds. Lower is better; the scale is logarithmic. Grey: softmax."
 )
 _RELIABILITY = (
-    "Share of right answers (up) against confidence (right), all seeds together. On the dashed line "
-    "a map is as often right as it is sure; below it, it is too sure. The area of a disc is the "
-    "share of predictions in its bin."
+    "Share of right answers (up) against confidence (right), all seeds together. On the dashed "
+    "line a map is as often right as it is sure; below it, it is too sure. The area of a disc is "
+    "the share of predictions in its bin; the line passes over bins with less than 1 in 200."
 )
 
 
@@ -166,10 +166,10 @@ def _bars_text() -> str:
 
 def _triangles_text() -> str:
     return (
-        f"A point of the triangle stands for three logits: {TRIANGLE_SCALE:g} times its barycentric "
-        "coordinates less a third. Its colour mixes those of the three classes in proportion to the "
-        "output, in steps of a tenth, so that edges of colour are contour lines. Dark lines: the set "
-        "of classes above zero changes. Where mass is missing, the page shows through."
+        f"A point of the triangle stands for three logits: {TRIANGLE_SCALE:g} times its "
+        "barycentric coordinates less a third. Its colour mixes those of the three classes in "
+        "proportion to the output; where mass is missing, the page shows through. Light lines: "
+        "the largest probability passes 0.4, 0.5, … 0.9. Dark lines: the set of classes above zero changes."
     )
 
 
@@ -190,8 +190,7 @@ def _provenance(results: Figures, environment: Figures, digest: str) -> str:
         f"<code class='digest'>{digest}</code>.</p>"
     )
     tables = (("config.json", results["config"]), ("env.json", environment))
-    parts = [
-        f"<details><summary>{name}</summary><pre>{escape(json.dumps(value, indent=1))}</pre></details>"
-        for name, value in tables
-    ]
-    return text + "".join(parts)
+    for name, value in tables:
+        shown = escape(json.dumps(value, indent=1))
+        text += f"<details><summary>{name}</summary><pre>{shown}</pre></details>"
+    return text

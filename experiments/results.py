@@ -61,7 +61,7 @@ def _figures(config: Config, blocks: Blocks, contender: Contender, comparisons: 
         "name": contender.name,
         "group": contender.group,
         "training": contender.training,
-        "parameters": dict(contender.parameters),
+        "parameters": {n: np.asarray(v).tolist() for n, v in contender.parameters.items()},
         "formula": contender.formula,
         "reference": contender.reference,
         "status": outcome["status"],
@@ -81,7 +81,7 @@ def _interval(config: Config, values: Sequence[float]) -> Interval | None:
 
 
 def _differences(config: Config, blocks: Blocks, name: str, comparisons: int) -> Record:
-    """Compares with the reference, seed by seed, unless one of the two has no figures to compare."""
+    """Compares with the reference, seed by seed, unless one of the two has no figures."""
     good = ("trained", "unmoved")
     if name == REFERENCE or not all(_status(blocks, n) in good for n in (name, REFERENCE)):
         return {}
@@ -129,7 +129,7 @@ def _pooled_bins(tests: Sequence[Record]) -> Record | None:
 
 
 def _speed(config: Config, blocks: Blocks, name: str) -> Record:
-    """Returns timings: medians over the rounds, and the ratio to the reference in the same round."""
+    """Returns timings: medians over the rounds, and the ratio to the reference in a round."""
     rounds: dict[str, list[float]] = {}
     for record in blocks.get("speed", []):
         rounds.setdefault(record["contender"], []).append(record["steps_per_second"])

@@ -1,4 +1,4 @@
-"""Steps per second: the contenders take turns, so that a slow moment of the machine hits them all."""
+"""Steps per second: contenders take turns, so that a slow moment of the machine hits all."""
 
 from collections.abc import Callable, Sequence
 

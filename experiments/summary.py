@@ -68,8 +68,8 @@ def _support(contenders: Sequence[Figures], compared: Sequence[Figures]) -> list
     ordered = sorted(trained, key=lambda c: float(c["metrics"]["support"]["estimate"]))
     first, last = ordered[0], ordered[-1]
     text = (
-        f"The trained sparse maps keep between {first['metrics']['support']['estimate']:.2f} classes "
-        f"of ten (`{first['name']}`) and {last['metrics']['support']['estimate']:.2f} "
+        f"The trained sparse maps keep between {first['metrics']['support']['estimate']:.2f} "
+        f"classes of ten (`{first['name']}`) and {last['metrics']['support']['estimate']:.2f} "
         f"(`{last['name']}`) on average."
     )
     missed = max(trained, key=lambda c: float(c["metrics"]["missed"]["estimate"]))

@@ -1,6 +1,6 @@
 """The tables that `compare` prints; every line fits in 118 columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Figures = dict[str, Any]
@@ -21,8 +21,8 @@ def main_table(results: Figures) -> str:
     header = ["", *(heading for heading, *_ in _COLUMNS), "steps/s"]
     rows = [[_label(c), *_metric_cells(c), _speed_cell(c)] for c in results["contenders"]]
     notes = [
-        f"± {level} interval over {results['config']['seeds']} seeds (Student t). NLL of (1 - s) p + "
-        f"s/n with s = {results['config']['smoothing']:g} for all.",
+        f"± {level} interval over {results['config']['seeds']} seeds (Student t). NLL of (1 - s) p "
+        f"+ s/n with s = {results['config']['smoothing']:g} for all.",
         "Support: classes with p > 0. A row that sums to more than 1 is divided by its sum.",
         f"Steps/s: median of {results['config']['speed_rounds']} interleaved rounds, and half the "
         "width of its interval; a step trains all seeds",
@@ -81,9 +81,9 @@ def _plus_minus(interval: Figures | None, factor: float, digits: int, sign: str 
 def _layout(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     table = [header, *rows]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
-    align: list[Callable[[str, int], str]] = [str.ljust] + [str.rjust] * (len(header) - 1)
+    aligns = ["<"] + [">"] * (len(header) - 1)
     lines = [
-        "  ".join(a(cell, w) for a, cell, w in zip(align, row, widths, strict=True)).rstrip()
+        "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, aligns, widths, strict=True)).rstrip()
         for row in table
     ]
     rule = "-" * max(len(line) for line in lines)

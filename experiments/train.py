@@ -15,12 +15,10 @@ from jaxtyping import Array
 from experiments import data, models
 from experiments.config import Config
 from experiments.contenders import Contender, Program
-from experiments.objectives import objective, parameters_of, probabilities
+from experiments.objectives import fixed_parameters, objective, parameters_of, probabilities
 
-_INIT, _NOISE = 0, 1  # streams of each seed's key
-State = tuple[
-    Any, Any
-]  # the model's weights, the optimiser's state; leaves lead with [rates, seeds]
+# The model's weights and the optimiser's state; all leaves lead with [rates, seeds].
+State = tuple[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,27 +29,28 @@ class Task:
     images: Array
     labels: Array
     held_out: Array
+    layers: models.Layers
     batches: np.ndarray
+    keys: np.ndarray
     rates: Array
     factors: np.ndarray
-    keys: Array
-    validation_size: int
 
     @classmethod
     def make(cls, config: Config, parts: data.Data) -> "Task":
-        """Puts the data on the device and lays out the order of the batches."""
+        """Puts the data on the device, and lays out initial weights, batches and random keys."""
         held_out = np.concatenate([parts.validation_images, parts.test_images], axis=1)
-        keys = [jax.random.key(seed) for seed in data.seeds(config)]
+        sizes = (held_out.shape[-1], *config.hidden, data.CLASSES)
+        each = [models.init_layers(data.generator(s, "weights"), sizes) for s in data.seeds(config)]
         return cls(
             config=config,
             images=jnp.asarray(parts.train_images),
             labels=jnp.asarray(parts.train_labels),
             held_out=jnp.asarray(held_out),
+            layers=jax.tree.map(lambda *leaves: jnp.stack(leaves), *each),
             batches=data.batches(config, parts.train_labels.shape[1]),
+            keys=data.step_keys(config),
             rates=jnp.asarray(config.learning_rates, jnp.float32),
             factors=schedule(config),
-            keys=jnp.stack(keys),
-            validation_size=parts.validation_labels.shape[1],
         )
 
 
@@ -87,14 +86,15 @@ def schedule(config: Config) -> np.ndarray:
 
 def initial_state(task: Task, program: Program) -> State:
     """Returns the weights before the first step: they depend on the seed and on nothing else."""
-    sizes = (task.images.shape[-1], *task.config.hidden, data.CLASSES)
-    init_key = functools.partial(jax.random.fold_in, data=_INIT)
-    layers = jax.vmap(lambda key: models.init_layers(init_key(key), sizes))(task.keys)
-    seeds = task.keys.shape[0]
-    weights = {"layers": layers, "raw": {n: jnp.zeros(seeds) for n in program.learned}}
+    return _initial_state(task.config, program.learned, task.layers)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _initial_state(config: Config, learned: tuple[str, ...], layers: models.Layers) -> State:
+    weights = {"layers": layers, "raw": {n: jnp.zeros(config.seeds) for n in learned}}
+    state = weights, jax.vmap(optimizer(config).init)(weights)
     # Every learning rate starts from the same weights.
-    weights = jax.tree.map(lambda a: jnp.stack([a] * task.rates.size), weights)
-    return weights, jax.vmap(jax.vmap(optimizer(task.config).init))(weights)
+    return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(config.learning_rates)), state)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -116,7 +116,7 @@ def compile_program(task: Task, contender: Contender) -> Compiled:
     arguments = (state, *_chunk_arguments(task, contender, 0))
     return Compiled(
         train=train.lower(*arguments).compile(),
-        predict=predict.lower(state[0], task.held_out, _fixed(contender)).compile(),
+        predict=predict.lower(state[0], task.held_out, fixed_parameters(contender)).compile(),
         seconds=time.perf_counter() - start,
     )
 
@@ -126,7 +126,7 @@ def train(task: Task, contender: Contender, compiled: Compiled) -> Iterator[Prog
     state = start = initial_state(task, contender.program)
     for first in range(0, task.config.steps, task.config.chunk):
         state, losses = compiled.train(state, *_chunk_arguments(task, contender, first))
-        held_out = compiled.predict(state[0], task.held_out, _fixed(contender))
+        held_out = compiled.predict(state[0], task.held_out, fixed_parameters(contender))
         learned = parameters_of(contender.program, {}, state[0]["raw"])
         yield Progress(
             step=first + task.config.chunk,
@@ -145,15 +145,10 @@ def time_chunk(task: Task, contender: Contender, compiled: Compiled, state: Stat
     return task.config.chunk / (time.perf_counter() - start)
 
 
-def _fixed(contender: Contender) -> dict[str, Array]:
-    return {name: jnp.float32(value) for name, value in sorted(contender.parameters.items())}
-
-
 def _chunk_arguments(task: Task, contender: Contender, first: int) -> tuple[Any, ...]:
     steps = slice(first, first + task.config.chunk)
-    numbers = np.arange(steps.start, steps.stop, dtype=np.int32)
-    per_step = (task.batches[steps], numbers, task.factors[steps])
-    return per_step, task.rates, task.images, task.labels, task.keys, _fixed(contender)
+    per_step = (task.batches[steps], task.keys[steps], task.factors[steps])
+    return per_step, task.rates, task.images, task.labels, fixed_parameters(contender)
 
 
 def _differ(one: Any, other: Any) -> bool:
@@ -169,7 +164,6 @@ def _train_chunk(
     rates: Array,
     images: Array,
     labels: Array,
-    keys: Array,
     fixed: dict[str, Array],
 ) -> tuple[State, Array]:
     """Runs the steps of one chunk for every learning rate and seed; returns the mean losses."""
@@ -186,12 +180,11 @@ def _train_chunk(
         rate: Array,
         images: Array,
         labels: Array,
-        key: Array,
         rows: Array,
-        step: Array,
+        key: Array,
     ) -> tuple[State, Array]:
         weights, memory = state
-        noise = jax.random.fold_in(jax.random.fold_in(key, _NOISE), step)
+        noise = jax.random.wrap_key_data(key)
         loss, gradient = jax.value_and_grad(mean_loss)(weights, noise, images[rows], labels[rows])
         # optax raises a float to an integer power, which strict promotion does not let it.
         with jax.numpy_dtype_promotion("standard"):
@@ -199,12 +192,12 @@ def _train_chunk(
         weights = jax.tree.map(lambda w, u: w + rate * u, weights, updates)
         return (weights, memory), loss
 
-    over_seeds = jax.vmap(one_model, in_axes=(0, None, 0, 0, 0, 0, None))
-    over_rates = jax.vmap(over_seeds, in_axes=(0, 0, None, None, None, None, None))
+    over_seeds = jax.vmap(one_model, in_axes=(0, None, 0, 0, 0, 0))
+    over_rates = jax.vmap(over_seeds, in_axes=(0, 0, None, None, None, None))
 
     def step(state: State, inputs: tuple[Array, Array, Array]) -> tuple[State, Array]:
-        rows, number, factor = inputs
-        return over_rates(state, factor * rates, images, labels, keys, rows, number)
+        rows, keys, factor = inputs
+        return over_rates(state, factor * rates, images, labels, rows, keys)
 
     state, losses = jax.lax.scan(step, state, per_step)
     return state, jnp.mean(losses, axis=0)
