@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import accuracy, accuracy_losses, accuracy_maps, references
-from experiments.accuracy_cases import Grid, cases
+from experiments.accuracy_cases import ALPHAS, Grid, cases, exact_rows
 
 TINY = Grid((3,), (1.0,), (0.0,))
 
@@ -72,7 +72,7 @@ def test_a_wrong_loss_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record["below_zero"] == pytest.approx(1e-3)
     assert record["past_margin"] == pytest.approx(1e-3)
     assert record["rows_past_margin"] > 0
-    assert alphas == accuracy.ALPHAS
+    assert alphas == ALPHAS
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_derivative_hessian_and_low_precision_hold_on_small_rows() -> None:
 
 def test_the_reference_is_given_the_alpha_that_float32_has() -> None:
     (case,) = cases(TINY)
-    exact = accuracy_maps.exact_rows(case.x, 1.01)
-    np.testing.assert_array_equal(exact, accuracy_maps.exact_rows(case.x, float(np.float32(1.01))))
+    exact = exact_rows(case.x, 1.01)
+    np.testing.assert_array_equal(exact, exact_rows(case.x, float(np.float32(1.01))))
     unrounded = np.stack([references.solve(row, 1.01).p for row in case.x])
     assert np.abs(exact - unrounded).max() > 1e-12

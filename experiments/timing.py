@@ -1,0 +1,75 @@
+"""Times programs that take turns, so that a slow moment of the machine hits all of them."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+# A measurement lasts at least this long: shorter programs run several times in it.
+SLICE_SECONDS = 0.004
+# A program is measured in fewer rounds where all of them would take longer than this.
+BUDGET_SECONDS = 1.5
+
+
+class Timing(NamedTuple):
+    """Seconds of one call in each round that the program took part in, and the rounds' numbers."""
+
+    seconds: list[float]
+    rounds: list[int]
+
+    def median(self) -> float:
+        """The median over the rounds, in seconds."""
+        return statistics.median(self.seconds)
+
+
+def interleaved(
+    programs: Mapping[str, Callable[[], None]],
+    rounds: int,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
+    """Times every program once a round, in an order drawn anew for each round.
+
+    A program has to block until its result is there. It is called beforehand, which shows how long
+    it takes: a program too slow for the budget takes part in the first rounds only, and one whose
+    very first call exceeds it is not called again; that call is then all there is of it.
+    """
+    timings = {name: Timing([], []) for name in programs}
+    calls, turns = {}, {}
+    for name, program in programs.items():
+        first = _seconds(program, 1, clock)  # also allocates, so a fast program is called again
+        if first > BUDGET_SECONDS:
+            timings[name].seconds.append(first)
+            timings[name].rounds.append(0)
+            calls[name], turns[name] = 1, 0
+            continue
+        once = max(_seconds(program, 1, clock), 1e-9)
+        calls[name] = max(1, math.ceil(SLICE_SECONDS / once))
+        turns[name] = min(rounds, max(1, int(BUDGET_SECONDS / (once * calls[name]))))
+    rng = np.random.default_rng(seed)
+    for number in range(rounds):
+        for name in rng.permutation([name for name in programs if number < turns[name]]):
+            timings[name].seconds.append(_seconds(programs[name], calls[name], clock))
+            timings[name].rounds.append(number)
+    return timings
+
+
+def _seconds(program: Callable[[], None], calls: int, clock: Callable[[], float]) -> float:
+    """Seconds of one call, the mean over a number of calls."""
+    started = clock()
+    for _ in range(calls):
+        program()
+    return (clock() - started) / calls
+
+
+def ratios(timing: Timing, reference: Timing) -> list[float]:
+    """The program's time over the reference's in every round that both took part in."""
+    known = dict(zip(reference.rounds, reference.seconds, strict=True))
+    return [
+        seconds / known[number]
+        for number, seconds in zip(timing.rounds, timing.seconds, strict=True)
+        if number in known
+    ]
