@@ -11,7 +11,7 @@ import numpy as np
 # A measurement lasts at least this long: shorter programs run several times in it.
 SLICE_SECONDS = 0.004
 # A program is measured in fewer rounds where all of them would take longer than this.
-BUDGET_SECONDS = 1.5
+BUDGET_SECONDS = 0.8
 
 
 class Timing(NamedTuple):
