@@ -12,6 +12,7 @@ from softmax_variants.losses._classification import (
     sparsemax_loss,
 )
 from softmax_variants.maps._entmax import entmax, entmax15
+from softmax_variants.maps._gumbel import gumbel_softmax
 from softmax_variants.maps._softmax import softmax
 from softmax_variants.maps._sparsemax import sparsemax
 
@@ -109,6 +110,18 @@ _ROWS = (
         loss=entmax_loss,
         parameters=types.MappingProxyType({"alpha": 1.5}),
         sparse=True,
+    ),
+    Variant(
+        "gumbel_softmax",
+        gumbel_softmax,
+        "random",
+        "softmax((x + Gumbel noise) / T)",
+        "a discrete choice inside a network that is trained by gradients",
+        "Jang et al. 2016, arXiv:1611.01144; Maddison et al. 2016, arXiv:1611.00712",
+        parameters=types.MappingProxyType({"temperature": 0.5}),
+        monotone=False,
+        permutation_equivariant=False,
+        stochastic=True,
     ),
 )
 
