@@ -9,15 +9,29 @@ from softmax_variants.losses._fenchel_young import fenchel_young_loss as fenchel
 from softmax_variants.losses._geometry import GINI as GINI
 from softmax_variants.losses._geometry import SHANNON as SHANNON
 from softmax_variants.losses._geometry import tsallis as tsallis
+from softmax_variants.maps._alpha_relu import alpha_relu as alpha_relu
 from softmax_variants.maps._concrete import concrete_log_prob as concrete_log_prob
 from softmax_variants.maps._entmax import entmax as entmax
 from softmax_variants.maps._entmax import entmax15 as entmax15
+from softmax_variants.maps._ev_softmax import ev_softmax as ev_softmax
 from softmax_variants.maps._gumbel import categorical as categorical
 from softmax_variants.maps._gumbel import gumbel_max as gumbel_max
 from softmax_variants.maps._gumbel import gumbel_softmax as gumbel_softmax
+from softmax_variants.maps._hardmax import hardmax as hardmax
+from softmax_variants.maps._mixture_of_softmaxes import mixture_of_softmaxes as mixture_of_softmaxes
+from softmax_variants.maps._multimax import multimax as multimax
+from softmax_variants.maps._r_softmax import r_softmax as r_softmax
+from softmax_variants.maps._scalable_softmax import scalable_softmax as scalable_softmax
+from softmax_variants.maps._sigsoftmax import sigsoftmax as sigsoftmax
 from softmax_variants.maps._softmax import log_softmax as log_softmax
 from softmax_variants.maps._softmax import softmax as softmax
+from softmax_variants.maps._softmax_n import softmax_n as softmax_n
+from softmax_variants.maps._softpick import softpick as softpick
 from softmax_variants.maps._sparsemax import sparsemax as sparsemax
+from softmax_variants.maps._spherical_softmax import spherical_softmax as spherical_softmax
+from softmax_variants.maps._stablemax import stablemax as stablemax
 from softmax_variants.maps._straight_through import straight_through as straight_through
+from softmax_variants.maps._sum_normalize import sum_normalize as sum_normalize
+from softmax_variants.maps._taylor_softmax import taylor_softmax as taylor_softmax
 
 __version__ = "0.1.0.dev0"

@@ -189,6 +189,15 @@ def shift(x: Array, top: Array | None = None) -> Array:
     return jnp.where(x == top, 0, x - top)
 
 
+def unit_of(size: Array) -> Array:
+    """A power of two that brings sizes near the ends of the dtype's range well inside it.
+
+    A division by one number a row may be compiled to a product with its reciprocal, which is no
+    normal number for the largest floats and overflows for the smallest.
+    """
+    return jnp.where(size > 2.0**64, 2.0**-64, jnp.where(size < 2.0**-64, 2.0**64, 1))
+
+
 def masked(x: Array) -> Array:
     """Which entries of `rows` are masked out."""
     return x == -jnp.inf

@@ -6,15 +6,29 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from softmax_variants.losses._classification import (
+    alpha_relu_loss,
     cross_entropy_loss,
     entmax15_loss,
     entmax_loss,
     sparsemax_loss,
 )
+from softmax_variants.maps._alpha_relu import alpha_relu
 from softmax_variants.maps._entmax import entmax, entmax15
+from softmax_variants.maps._ev_softmax import ev_softmax
 from softmax_variants.maps._gumbel import gumbel_softmax
+from softmax_variants.maps._hardmax import hardmax
+from softmax_variants.maps._multimax import multimax
+from softmax_variants.maps._r_softmax import r_softmax
+from softmax_variants.maps._scalable_softmax import scalable_softmax
+from softmax_variants.maps._sigsoftmax import sigsoftmax
 from softmax_variants.maps._softmax import softmax
+from softmax_variants.maps._softmax_n import softmax_n
+from softmax_variants.maps._softpick import softpick
 from softmax_variants.maps._sparsemax import sparsemax
+from softmax_variants.maps._spherical_softmax import spherical_softmax
+from softmax_variants.maps._stablemax import stablemax
+from softmax_variants.maps._sum_normalize import sum_normalize
+from softmax_variants.maps._taylor_softmax import taylor_softmax
 
 
 # Compared and hashed by identity, so that a row can be jitted as it stands.
@@ -81,6 +95,77 @@ _ROWS = (
         loss=cross_entropy_loss,
     ),
     Variant(
+        "softmax_n",
+        softmax_n,
+        "dense",
+        "exp(x_i) / (n + sum_j exp(x_j))",
+        "attention that may attend to nothing; a learned sink",
+        "Miller 2023, Attention Is Off By One",
+        parameters=types.MappingProxyType({"n": 1.0}),
+        normalized=False,
+        total=None,
+        shift_invariant=False,
+    ),
+    Variant(
+        "scalable_softmax",
+        scalable_softmax,
+        "dense",
+        "n^(s x_i) / sum_j n^(s x_j), n the number of kept classes",
+        "attention over rows much longer than those trained on",
+        "Nakanishi 2025, arXiv:2501.19399",
+        parameters=types.MappingProxyType({"scale": 0.5}),
+    ),
+    Variant(
+        "stablemax",
+        stablemax,
+        "dense",
+        "s(x_i) / sum_j s(x_j), s(x) = x + 1 above 0 and 1 / (1 - x) below",
+        "training on past full confidence, where softmax's gradient rounds to 0",
+        "Prieto et al. 2025, arXiv:2501.04697",
+        shift_invariant=False,
+    ),
+    Variant(
+        "taylor_softmax",
+        taylor_softmax,
+        "dense",
+        "T(x_i) / sum_j T(x_j), T the polynomial of exp of even order",
+        "heavy tails without an exponential",
+        "de Brebisson & Vincent 2016, arXiv:1511.05042",
+        static=types.MappingProxyType({"order": 2}),
+        shift_invariant=False,
+        monotone=False,
+    ),
+    Variant(
+        "spherical_softmax",
+        spherical_softmax,
+        "dense",
+        "x_i^2 / sum_j x_j^2",
+        "scores whose scale carries no meaning; losses that need no sum over the classes",
+        "de Brebisson & Vincent 2016, arXiv:1511.05042",
+        sparse=True,  # at a score of exactly 0
+        shift_invariant=False,
+        monotone=False,
+    ),
+    Variant(
+        "sigsoftmax",
+        sigsoftmax,
+        "dense",
+        "exp(x_i) sigmoid(x_i) / sum_j exp(x_j) sigmoid(x_j)",
+        "many classes over few features, where softmax is a bottleneck",
+        "Kanai et al. 2018, arXiv:1805.10829",
+        shift_invariant=False,
+    ),
+    Variant(
+        "sum_normalize",
+        sum_normalize,
+        "dense",
+        "x_i / sum_j x_j",
+        "scores that are weights already; the contrast to every other map",
+        "Luce 1959, Individual Choice Behavior",
+        shift_invariant=False,
+        nonnegative_input=True,
+    ),
+    Variant(
         "sparsemax",
         sparsemax,
         "sparse",
@@ -110,6 +195,73 @@ _ROWS = (
         loss=entmax_loss,
         parameters=types.MappingProxyType({"alpha": 1.5}),
         sparse=True,
+    ),
+    Variant(
+        "hardmax",
+        hardmax,
+        "sparse",
+        "1 at the largest x, shared among ties",
+        "a decision, or the forward half of straight_through: its derivative is 0",
+        "Bridle 1989; softmax at temperature 0",
+        sparse=True,
+    ),
+    Variant(
+        "alpha_relu",
+        alpha_relu,
+        "sparse",
+        "max((alpha - 1) x_i - tau, 0)^(1 / (alpha - 1))",
+        "entmax's zeros at the cost of a ReLU, trained to sum to about 1",
+        "Tezekbayev et al. 2021, arXiv:2111.06832",
+        loss=alpha_relu_loss,
+        parameters=types.MappingProxyType({"alpha": 1.5, "tau": -0.25}),
+        normalized=False,
+        total=None,
+        sparse=True,
+        shift_invariant=False,
+    ),
+    Variant(
+        "softpick",
+        softpick,
+        "sparse",
+        "max(exp(x_i) - 1, 0) / sum_j |exp(x_j) - 1|",
+        "attention without a sink: a row may pick nothing",
+        "Zuhri et al. 2025, arXiv:2504.20966",
+        normalized=False,
+        total=None,
+        sparse=True,
+        shift_invariant=False,
+    ),
+    Variant(
+        "ev_softmax",
+        ev_softmax,
+        "sparse",
+        "softmax over the x_i that reach the mean of x",
+        "several modes kept, the rest cut, with nothing to tune",
+        "Chen et al. 2021, arXiv:2110.14182",
+        sparse=True,
+    ),
+    Variant(
+        "r_softmax",
+        r_softmax,
+        "sparse",
+        "w_i exp(x_i) / sum_j w_j exp(x_j), w_i = max(x_i - r-quantile of x, 0)",
+        "a given fraction of zeros in every row",
+        "Balazy et al. 2023, arXiv:2304.05243",
+        parameters=types.MappingProxyType({"r": 0.4}),
+        sparse=True,
+    ),
+    Variant(
+        "multimax",
+        multimax,
+        "sparse",
+        "softmax of x bent by (b0-x)+, (x-b1)+, (b2-x)+^2 and (x-b3)+^2",
+        "one sharpness for the smallest scores and another for the largest",
+        "Zhou et al. 2024, arXiv:2406.01189",
+        parameters=types.MappingProxyType(
+            {"temperatures": (0.3, 0.2, 0.02, 0.01), "thresholds": (-1.0, 1.0, -0.5, 0.5)}
+        ),
+        shift_invariant=False,
+        monotone=False,
     ),
     Variant(
         "gumbel_softmax",
