@@ -1,0 +1,90 @@
+"""Derivatives of the losses: second order for the scores, first order for everything else."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.test_util import check_grads
+
+from softmax_variants.variants import Variant
+from tests.conformance.cases import close, double, scalar_parameters, traced
+from tests.conformance.loss_cases import WITH_LOSS, every_loss, loss_of
+from tests.gradients import points
+
+LABELS = np.arange(points.COUNT, dtype=np.int32) % points.CLASSES
+
+
+def soft_targets() -> points.Floats:
+    weight = np.random.default_rng(3).random((points.COUNT, points.CLASSES)) + 0.1
+    return weight / weight.sum(axis=-1, keepdims=True)
+
+
+@every_loss
+def test_two_orders_both_modes_in_float64(variant: Variant) -> None:
+    x = points.smooth_points(variant.name)[:3]
+    with double():
+        check_grads(
+            jax.jit(lambda x: loss_of(variant, x, LABELS[:3])),
+            (x,),
+            order=2,
+            modes=("fwd", "rev"),
+            atol=2e-5,
+            rtol=2e-5,
+            eps=1e-5,
+        )
+
+
+@every_loss
+def test_the_hessian_is_the_maps_jacobian(variant: Variant) -> None:
+    x = points.smooth_points(variant.name)
+    expected = points.jacobian(variant, x)
+    hessian = jax.jit(jax.vmap(jax.hessian(lambda row, label: loss_of(variant, row, label))))
+    found = np.asarray(hessian(x.astype(np.float32), LABELS))
+    assert np.isfinite(found).all()
+    close(found, expected, atol=3e-6 * max(1, np.abs(expected).max()))
+
+
+@scalar_parameters(WITH_LOSS)
+def test_each_parameter_has_the_derivative_of_the_differences(
+    variant: Variant, name: str
+) -> None:
+    x = points.smooth_points(variant.name)
+    value = float(np.float32(traced(variant, name)))
+    soft = soft_targets()
+    for labels, wide in ((LABELS, LABELS), (soft.astype(np.float32), soft)):
+        in_double = jax.jit(
+            lambda v, labels=wide: loss_of(variant, x, labels, **{name: v})  # noqa: B023 # used here
+        )
+
+        def at(t: float, f: Callable[..., jax.Array] = in_double) -> points.Floats:
+            with double():
+                return np.asarray(f(value + t))
+
+        expected = points.difference(at)
+        narrow = x.astype(np.float32)
+
+        @jax.jit
+        def moved(v: jax.Array, labels: np.ndarray = labels) -> jax.Array:
+            return loss_of(variant, narrow, labels, **{name: v})
+
+        _, forward = jax.jvp(moved, (jnp.float32(value),), (jnp.float32(1),))
+        scale = max(1, np.abs(expected).max())
+        assert np.abs(expected).max() > 1e-2
+        close(forward, expected, atol=5e-6 * scale)
+
+
+@every_loss
+def test_soft_targets_and_smoothing_have_derivatives(variant: Variant) -> None:
+    """Along the simplex: a derivative for targets that do not sum to 1 has no meaning here."""
+    x = points.smooth_points(variant.name)[:3]
+    soft = soft_targets()[:3]
+    with double():
+        check_grads(
+            jax.jit(lambda z: loss_of(variant, x, jax.nn.softmax(z))),
+            (np.log(soft),), order=1, modes=("fwd", "rev"), atol=2e-5, rtol=2e-5, eps=1e-5,
+        )
+        check_grads(
+            jax.jit(lambda s: loss_of(variant, x, LABELS[:3], label_smoothing=s)),
+            (np.float64(0.2),), order=1, modes=("fwd", "rev"), atol=2e-5, rtol=2e-5, eps=1e-5,
+        )
