@@ -7,7 +7,8 @@
 # ARGS="..."              more arguments for the command that a target runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test test-newest check format bench accuracy lock clean
+.PHONY: help setup compare test test-newest check check-format check-lint check-types \
+	check-layering format bench accuracy lock clean
 
 VENV := .venv
 VENV_NEWEST := .venv-newest
@@ -41,10 +42,18 @@ test: $(VENV)/.complete ## all tests
 test-newest: $(VENV_NEWEST)/.complete ## the maps' and the losses' tests on the newest jax
 	$(VENV_NEWEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(NEWEST_TESTS) $(ARGS)
 
-check: $(VENV)/.complete ## formatting, lint, types, layering
-	$(BIN)/ruff format --check .
+check: check-format check-lint check-types check-layering ## formatting, lint, types, layering
+
+check-format: $(VENV)/.complete
+	$(BIN)/ruff format --check --quiet --diff .
+
+check-lint: $(VENV)/.complete
 	$(BIN)/ruff check .
+
+check-types: $(VENV)/.complete
 	$(BIN)/mypy
+
+check-layering: $(VENV)/.complete
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
 format: $(VENV)/.complete ## format the code and mend what ruff can

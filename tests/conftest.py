@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from pathlib import Path
 
 # Read once, when the backend starts: they have to stand before anything touches a device.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -16,6 +17,12 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compiling is most of the suite's time, and what has not changed need not be compiled again.
+_CACHE = Path(__file__).parents[1] / ".cache" / "jax"
+jax.config.update("jax_compilation_cache_dir", str(_CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # The same examples on every run: a failure can be repeated, and a passing suite stays passing.
 hypothesis.settings.register_profile(
