@@ -21,7 +21,7 @@ from softmax_variants._numerics import (
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_count
 
-_HIGHEST_ORDER = 32  # the roots of a higher polynomial are no longer exact to rounding
+_HIGHEST_ORDER = 20  # the roots of a higher polynomial are no longer exact to rounding
 
 
 def taylor_softmax(
@@ -42,7 +42,7 @@ def taylor_softmax(
       logits: scores of any shape; any real dtype, computed in at least float32.
       axis: class axis or axes.
       where: boolean mask that broadcasts to `logits`; False entries get probability 0.
-      order: `m`, static: 2, 4, ... 32.
+      order: `m`, static: 2, 4, ... 20.
 
     Returns:
       Probabilities of the shape and floating dtype of `logits`; a row with nothing kept is 0.
