@@ -24,7 +24,9 @@ def at_most_one(outputs: Probabilities) -> Probabilities:
     Some maps do not normalise. A sum below 1 stays as it is: what is missing is an answer withheld.
     """
     outputs = outputs.astype(np.float64)
-    return outputs / np.maximum(outputs.sum(axis=-1, keepdims=True), 1.0)
+    # An infinite output becomes NaN, and is reported as such: no warning is needed.
+    with np.errstate(invalid="ignore"):
+        return outputs / np.maximum(outputs.sum(axis=-1, keepdims=True), 1.0)
 
 
 def hits(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, "*batch examples"]:
@@ -65,7 +67,7 @@ def support(probabilities: Probabilities) -> Float[np.ndarray, "*batch"]:
 
 def mass(outputs: Probabilities) -> Float[np.ndarray, "*batch"]:
     """Returns the mean sum of the outputs as the map gives them."""
-    return outputs.astype(np.float64).sum(axis=-1).mean(axis=-1)
+    return outputs.sum(axis=-1, dtype=np.float64).mean(axis=-1)
 
 
 def reliability(

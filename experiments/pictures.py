@@ -1,7 +1,7 @@
 """Pictures of the maps themselves: bars of an example, and the simplex of three classes."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.contenders import Contender, Program
+from experiments.environment import compiler_options
 from experiments.metrics import at_most_one
 from experiments.objectives import fixed_parameters, probabilities
 from experiments.svg import Drawing, Scale, png
@@ -43,12 +44,15 @@ def draw_maps(contenders: Sequence[Contender]) -> tuple[list[Drawing], list[Draw
 
 def _outputs(contender: Contender, scores: np.ndarray) -> np.ndarray:
     inputs = jnp.asarray(scores, jnp.float32)
-    return np.asarray(_evaluate(contender.program, inputs, fixed_parameters(contender)))
+    outputs = np.asarray(_evaluate()(contender.program, inputs, fixed_parameters(contender)))
+    # What is not finite is left blank.
+    return np.where(np.isfinite(outputs), outputs, 0.0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _evaluate(program: Program, scores: Array, parameters: Mapping[str, Array]) -> Array:
-    return probabilities(program, scores, parameters)
+@functools.cache
+def _evaluate() -> Callable[[Program, Array, Mapping[str, Array]], Array]:
+    # Made on first use: the options ask for the device, which importing should not start.
+    return jax.jit(probabilities, static_argnums=0, compiler_options=compiler_options())
 
 
 def _bars(contender: Contender, output: np.ndarray) -> Drawing:

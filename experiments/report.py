@@ -169,7 +169,8 @@ def _triangles_text() -> str:
         f"A point of the triangle stands for three logits: {TRIANGLE_SCALE:g} times its "
         "barycentric coordinates less a third. Its colour mixes those of the three classes in "
         "proportion to the output; where mass is missing, the page shows through. Light lines: "
-        "the largest probability passes 0.4, 0.5, … 0.9. Dark lines: the set of classes above zero changes."
+        "the largest probability passes 0.4, 0.5, … 0.9. Dark lines: the set of classes above "
+        "zero changes."
     )
 
 

@@ -46,8 +46,9 @@ def differences(results: Figures) -> str:
     note = (
         f"<p>Contender minus <code>{results['reference']}</code>, paired by seed, with "
         "simultaneous intervals. <span class='better'>Green</span>: better, "
-        "<span class='worse'>red</span>: worse; grey: the interval covers zero, so no difference is shown. An arrow points to a "
-        "difference beyond the drawing; figures are always whole.</p>"
+        "<span class='worse'>red</span>: worse; grey: the interval covers zero, so no difference "
+        "is shown. An arrow points to a difference beyond the drawing; figures are always whole."
+        "</p>"
     )
     return note + _filters(results) + _table(head, rows)
 

@@ -15,6 +15,7 @@ from jaxtyping import Array
 from experiments import data, models
 from experiments.config import Config
 from experiments.contenders import Contender, Program
+from experiments.environment import compiler_options
 from experiments.objectives import fixed_parameters, objective, parameters_of, probabilities
 
 # The model's weights and the optimiser's state; all leaves lead with [rates, seeds].
@@ -114,9 +115,11 @@ def compile_program(task: Task, contender: Contender) -> Compiled:
     train = jax.jit(functools.partial(_train_chunk, program, task.config))
     predict = jax.jit(functools.partial(_predict, program))
     arguments = (state, *_chunk_arguments(task, contender, 0))
+    options = compiler_options()
+    held_out = (state[0], task.held_out, fixed_parameters(contender))
     return Compiled(
-        train=train.lower(*arguments).compile(),
-        predict=predict.lower(state[0], task.held_out, fixed_parameters(contender)).compile(),
+        train=train.lower(*arguments).compile(compiler_options=options),
+        predict=predict.lower(*held_out).compile(compiler_options=options),
         seconds=time.perf_counter() - start,
     )
 

@@ -1,0 +1,154 @@
+"""A mistake gets one line that says what was expected and what came, and exit code 2."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from experiments import cli
+from experiments.config import Config, field_types
+
+DIGITS = str(Path(__file__).parents[2] / "configs" / "digits.py")
+
+
+def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Runs a command that has to fail as a user's mistake, and returns the line it prints."""
+    assert cli.main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == ""
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ((), ["expected a command", "compare"]),
+        (("compar",), ["'compar'", "did you mean 'compare'?"]),
+        (("compare",), ["config"]),
+        (("list", "--verbose"), ["unknown flag '--verbose'"]),
+        (("compare", DIGITS, "more"), ["'more'"]),
+        (("compare", DIGITS, "--seed", "3"), ["'--seed'", "did you mean '--seeds'?"]),
+        (("compare", DIGITS, "--seeds"), ["--seeds", "expected one argument"]),
+        (("compare", DIGITS, "--seeds", "ten"), ["--seeds", "an integer", "'ten'"]),
+        (("compare", DIGITS, "--steps", "1.5"), ["--steps", "an integer", "'1.5'"]),
+        (("compare", DIGITS, "--hidden", "8", "big"), ["--hidden", "an integer", "'big'"]),
+        (("compare", DIGITS, "--smoothing", "low"), ["--smoothing", "a number", "'low'"]),
+        (("compare", DIGITS, "--optimizer", "adan"), ["'sgd'", "did you mean 'adam'?"]),
+        (("compare", DIGITS, "--seeds", "0"), ["seeds", "at least 2", "got 0"]),
+        (("compare", DIGITS, "--test-fraction", "1.5"), ["test_fraction", "got 1.5"]),
+        (("compare", DIGITS, "--validation-fraction", "0.9"), ["validation_fraction", "got 0.9"]),
+        (("compare", DIGITS, "--learning-rates", "0.1", "nan"), ["learning_rates", "nan"]),
+        (("compare", DIGITS, "--learning-rates"), ["learning_rates", "got ()"]),
+        (("compare", DIGITS, "--evaluations", "7"), ["evaluations", "divisor of steps", "got 7"]),
+        (("compare", DIGITS, "--bases", "-2"), ["bases", "positive", "-2.0"]),
+        (("compare", DIGITS, "--variants", "sparsmax"), ["'sparsmax'", "mean 'sparsemax'?"]),
+        (
+            (
+                "compare",
+                DIGITS[:-4] + ".py",
+            ),
+            ["no config file", "did you mean", "digits.py"],
+        ),
+        (("report", "no-such-run"), ["'no-such-run' is not a run"]),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else None,
+)
+def test_mistake_gets_one_line_and_exit_code_2(
+    arguments: tuple[str, ...],
+    parts: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = one_error(capsys, *arguments)
+    for part in parts:
+        assert part in line
+
+
+def test_batch_larger_than_training_part_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = str(tmp_path / "run")
+    line = one_error(capsys, "compare", DIGITS, "--batch-size", "5000", "--out", out)
+    assert "batch_size" in line
+    assert "got 5000" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("import nothing_like_this", ["line 1", "nothing_like_this"]),
+        ("def get_config(:", ["line 1", "SyntaxError"]),
+        ("x = 1", ["get_config()"]),
+        ("def get_config():\n    return 3", ["Config", "int"]),
+        (
+            "from experiments.config import Config\ndef get_config():\n    return Config(sedes=3)",
+            ["line 3", "'sedes'", "did you mean 'seeds'?"],
+        ),
+        (
+            "from experiments.config import Config\n"
+            "def get_config():\n    return Config(seeds='3')",
+            ["line 3", "seeds: expected an integer, got '3'"],
+        ),
+        (
+            "from experiments.config import Config\n"
+            "def get_config():\n    return Config(learning_rates=[0.1])",
+            ["learning_rates: expected a tuple of numbers, got [0.1]"],
+        ),
+    ],
+)
+def test_config_that_cannot_be_used_is_explained(
+    text: str, parts: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text(text)
+    line = one_error(capsys, "compare", str(path), "--out", str(tmp_path / "run"))
+    for part in ["wrong.py", *parts]:
+        assert part in line
+
+
+def test_overrides_reach_the_config_with_their_types() -> None:
+    from experiments.overrides import Parser, add_overrides, given_overrides
+
+    parser = Parser()
+    add_overrides(parser)
+    text = "--seeds 3 --hidden --learning-rates 0.1 2 --optimizer sgd --variants a b"
+    given = given_overrides(parser.parse_args(text.split()))
+    assert given == {
+        "seeds": 3,
+        "hidden": (),
+        "learning_rates": (0.1, 2.0),
+        "optimizer": "sgd",
+        "variants": ("a", "b"),
+    }
+    assert isinstance(given["learning_rates"][1], float)
+    assert dataclasses.replace(Config(), **given).seeds == 3
+
+
+def test_help_names_type_and_default_of_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", "--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in field_types():
+        assert f"--{name.replace('_', '-')}" in text
+    assert text.count("default:") == len(field_types()) + 2  # and --out, --retry-failed
+    assert "How many independent repetitions" in text
+    assert "[an integer; default: 10]" in text
+
+
+def test_list_prints_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
+    from experiments.contenders import all_contenders
+
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names == list(all_contenders(Config()))
+    assert names[0] == "softmax"
+    assert {"sparsemax", "entmax15", "entmax_1.25", "entmax_learned"} <= set(names)
+    assert {"softmax_temperature_2", "softmax_base_10"} <= set(names)

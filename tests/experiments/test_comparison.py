@@ -1,0 +1,263 @@
+"""A comparison from end to end: it learns, repeats, resumes, and keeps what failed in view."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import cli, contenders, objectives
+from softmax_variants.variants import VARIANTS
+
+ROOT = Path(__file__).parents[2]
+TINY = """
+from experiments.config import Config
+
+def get_config():
+    return Config(
+        variants=("sparsemax", "softmax_temperature_2"), seeds=2, hidden=(), steps=30,
+        evaluations=3, learning_rates=(0.01, 0.1), speed_rounds=1,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(TINY)
+    return path
+
+
+def start(config: Path, out: Path) -> subprocess.Popen[str]:
+    """Starts a comparison in a process of its own."""
+    command = [sys.executable, "-m", "experiments", "compare", str(config), "--out", str(out)]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    process = start(config, out)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "softmax_temperature_2" in stdout
+    return out
+
+
+def figures(run: Path) -> Any:
+    """The results of a run without what is timed."""
+    results = json.loads((run / "results.json").read_text())
+    for contender in results["contenders"]:
+        for name in ("steps_per_second", "speed_ratio", "compile_seconds", "train_seconds"):
+            del contender[name]
+    return results
+
+
+def test_loss_falls_and_the_model_learns(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    for name in ("softmax", "sparsemax", "softmax_temperature_2"):
+        for seed in (0, 1):
+            steps = [
+                line
+                for line in lines
+                if line["kind"] == "evaluation"
+                and (line["contender"], line["seed"]) == (name, seed)
+            ]
+            assert [line["step"] for line in steps] == [10, 20, 30]
+            assert steps[-1]["train_loss"] < 0.8 * steps[0]["train_loss"]
+            assert steps[-1]["validation_accuracy"] > 0.6
+
+
+def test_figures_have_the_properties_of_their_maps(finished: Path) -> None:
+    by_name = {c["name"]: c for c in figures(finished)["contenders"]}
+    assert by_name["softmax"]["metrics"]["support"]["estimate"] == 10.0
+    assert by_name["sparsemax"]["metrics"]["support"]["estimate"] < 6.0
+    for contender in by_name.values():
+        assert contender["status"] == "trained"
+        assert contender["metrics"]["mass"]["estimate"] == pytest.approx(1.0, abs=1e-5)
+        assert sum(contender["learning_rates"].values()) == 2
+    assert by_name["softmax"]["differences"] == {}
+    assert by_name["sparsemax"]["differences"]["support"]["estimate"] < 0
+
+
+def test_each_seed_takes_the_rate_with_the_lowest_validation_brier_score(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    for test in (line for line in lines if line["kind"] == "test"):
+        of_test = [
+            line
+            for line in lines
+            if line["kind"] == "tuning"
+            and (line["contender"], line["seed"]) == (test["contender"], test["seed"])
+        ]
+        assert len(of_test) == 2
+        best = min(of_test, key=lambda line: line["validation_brier"])
+        assert test["learning_rate"] == best["learning_rate"]
+
+
+def stop_after_one_contender(process: subprocess.Popen[str], out: Path, how: int) -> str:
+    """Sends a signal as soon as a contender is finished; returns what was printed on stderr."""
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and b'"end"' in metrics.read_bytes()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    assert not (out / "results.json").exists()
+    return stderr
+
+
+def test_ctrl_c_says_on_one_line_how_to_go_on(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(config, out)
+    stderr = stop_after_one_contender(process, out, signal.SIGINT)
+    assert process.returncode == 130
+    last = stderr.splitlines()[-1]
+    assert f"repeat `python -m experiments compare {config} --out {out}`" in last
+    assert "Traceback" not in stderr
+
+
+def test_a_killed_run_continues_to_the_same_figures(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    stop_after_one_contender(start(config, out), out, signal.SIGKILL)
+    metrics = out / "metrics.jsonl"
+    trained = metrics.read_bytes()
+    # What a kill in the middle of a write leaves behind.
+    metrics.write_bytes(trained + b'{"kind": "tuning", "contender": "spars')
+
+    again = start(config, out)
+    _, stderr = again.communicate(timeout=120)
+    assert again.returncode == 0, stderr
+    assert "finished and are loaded" in stderr
+    assert metrics.read_bytes().startswith(trained)
+    assert figures(out) == figures(finished)
+
+
+def test_a_finished_run_prints_its_table_and_changes_nothing(
+    config: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: (finished / name).read_bytes() for name in ("metrics.jsonl", "results.json")}
+    assert cli.main(["compare", str(config), "--out", str(finished)]) == 0
+    captured = capsys.readouterr()
+    assert "nothing was trained" in captured.err
+    assert "sparsemax" in captured.out
+    assert max(len(line) for line in captured.out.splitlines()) <= 118
+    assert before == {name: (finished / name).read_bytes() for name in before}
+
+
+def test_a_run_of_another_config_is_left_alone(
+    config: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    arguments = ["compare", str(config), "--out", str(finished), "--steps", "60"]
+    assert cli.main(arguments) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "steps (30 there, 60 here)" in line
+    assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+
+
+def test_report_computes_the_same_figures_from_the_records(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "results.json").read_bytes()
+    (finished / "results.json").unlink()
+    assert cli.main(["report", str(finished)]) == 0
+    assert (finished / "results.json").read_bytes() == before
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_environment_says_what_the_run_ran_on(finished: Path) -> None:
+    environment = json.loads((finished / "env.json").read_text())
+    assert environment["versions"]["jax"]
+    assert environment["backend"] == "cpu"
+    assert {"revision", "dirty", "device", "implementation", "python"} <= set(environment)
+
+
+def test_variants_that_fail_or_diverge_stay_in_the_table_with_the_reason(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(logits: Any, **_: Any) -> Any:
+        raise NotImplementedError("the map is away today")
+
+    row = dataclasses.replace(VARIANTS["sparsemax"], loss=None)
+    rows = {
+        "softmax": VARIANTS["softmax"],
+        "broken": dataclasses.replace(row, name="broken", map=broken),
+        "wild": dataclasses.replace(row, name="wild", map=lambda x, **_: x * jnp.inf),
+        "still": dataclasses.replace(
+            row, name="still", map=lambda x, **_: jnp.round(x * 0.0) + 0.1
+        ),
+    }
+    for module in (contenders, objectives):
+        monkeypatch.setattr(module, "VARIANTS", types.MappingProxyType(rows))
+    flags = ["--variants", "broken", "wild", "still", "--temperatures", "--bases"]
+    assert cli.main(["compare", str(config), "--out", str(tmp_path / "run"), *flags]) == 0
+    captured = capsys.readouterr()
+    assert "broken (failed): NotImplementedError: the map is away today" in captured.out
+    assert "wild (diverged): not finite for 2 of 2 seeds" in captured.out
+    assert "still (unmoved): its gradient is zero" in captured.out
+    by_name = {c["name"]: c for c in figures(tmp_path / "run")["contenders"]}
+    assert {n: c["status"] for n, c in by_name.items()} == {
+        "softmax": "trained",
+        "broken": "failed",
+        "wild": "diverged",
+        "still": "unmoved",
+    }
+    assert by_name["broken"]["differences"] == by_name["wild"]["differences"] == {}
+    # All classes tie in `still`: one in ten is right by chance, and so is its accuracy.
+    assert by_name["still"]["metrics"]["accuracy"]["estimate"] == pytest.approx(0.1)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "the map is away today" in page
+
+
+def test_learned_alpha_starts_between_its_ends_and_moves(tmp_path: Path, config: Path) -> None:
+    out = tmp_path / "run"
+    flags = ["--variants", "entmax_learned_nll", "--temperatures", "--bases", "--steps", "60"]
+    assert cli.main(["compare", str(config), "--out", str(out), *flags]) == 0
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    alphas = [line["learned"]["alpha"] for line in lines if "learned" in line]
+    assert len(alphas) == 2
+    assert all(1.0 < alpha < 2.0 for alpha in alphas)
+    assert all(abs(alpha - 1.5) > 1e-3 for alpha in alphas)
+
+
+def test_every_program_starts_from_the_same_weights() -> None:
+    from experiments import data, train
+    from experiments.config import Config
+
+    config = Config(seeds=2, hidden=(8,), learning_rates=(0.1, 0.2))
+    task = train.Task.make(config, data.load_data(config))
+    table = contenders.all_contenders(config)
+    one, other = (
+        train.initial_state(task, table[name].program)[0]["layers"]
+        for name in ("softmax", "entmax_learned_nll")
+    )
+    for layer, twin in zip(one, other, strict=True):
+        np.testing.assert_array_equal(layer["weight"], twin["weight"])
+        np.testing.assert_array_equal(layer["weight"][0], layer["weight"][1])
+        assert not np.array_equal(layer["weight"][0, 0], layer["weight"][0, 1])

@@ -1,0 +1,59 @@
+"""Splits are stratified and paired; batches depend on seed and step alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments import data
+from experiments.config import Config
+
+CONFIG = Config(seeds=3, steps=40, evaluations=4)
+
+
+def test_parts_cover_all_images_once_with_the_classes_in_proportion() -> None:
+    images, labels = data.load_images()
+    assert images.shape == (1797, 64)
+    assert images.min() == 0.0
+    assert images.max() == 1.0
+    whole = np.bincount(labels) / labels.size
+    for seed in data.seeds(CONFIG):
+        parts = data.split(labels, CONFIG, seed)
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(labels.size))
+        assert parts.test.size == pytest.approx(0.2 * labels.size, abs=1)
+        assert parts.validation.size == pytest.approx(0.2 * labels.size, abs=1)
+        for rows in parts:
+            share = np.bincount(labels[rows], minlength=10) / rows.size
+            np.testing.assert_allclose(share, whole, atol=0.005)
+
+
+def test_split_depends_on_the_seed_and_not_on_how_many_there_are() -> None:
+    few, many = data.load_data(CONFIG), data.load_data(dataclasses.replace(CONFIG, seeds=4))
+    for one, other in zip(few, many, strict=True):
+        np.testing.assert_array_equal(one, other[:3])
+    assert not np.array_equal(few.test_labels[0], few.test_labels[1])
+
+
+def test_batch_is_a_function_of_seed_and_step() -> None:
+    size = 1000
+    table = data.batches(CONFIG, size)
+    assert table.shape == (40, 3, 64)
+    for step in (39, 0, 17):
+        for number, seed in enumerate(data.seeds(CONFIG)):
+            np.testing.assert_array_equal(table[step, number], data.batch(CONFIG, size, seed, step))
+    longer = dataclasses.replace(CONFIG, steps=80, first_seed=1)
+    np.testing.assert_array_equal(data.batches(longer, size)[:40, 0], table[:, 1])
+
+
+def test_epoch_shows_each_image_at_most_once_and_epochs_differ() -> None:
+    size, per_epoch = 1000, 1000 // 64
+    rows = [data.batch(CONFIG, size, 0, step) for step in range(2 * per_epoch)]
+    first, second = np.concatenate(rows[:per_epoch]), np.concatenate(rows[per_epoch:])
+    assert np.unique(first).size == first.size == per_epoch * 64
+    assert not np.array_equal(first, second)
+
+
+def test_step_keys_differ_between_steps_and_seeds() -> None:
+    keys = data.step_keys(CONFIG)
+    assert keys.shape == (40, 3, 2)
+    assert np.unique(keys.reshape(-1, 2), axis=0).shape[0] == 120
