@@ -62,8 +62,6 @@ POSITIONAL = {
     **dict.fromkeys(LOSSES, ("logits", "labels", "axis", "where")),
     "concrete_log_prob": ("log_sample", "logits", "axis", "where"),
 }
-# The components of the mixture are an axis of the logits, so their weights stand beside the logits.
-POSITIONAL["mixture_of_softmaxes"] = ("logits", "weights", "axis", "where")
 
 
 def function(name: str) -> Callable[..., object]:
