@@ -13,15 +13,16 @@ the whole row are needed only where a block holds more of the support than was t
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from softmax_variants._chunks import is_split
 from softmax_variants._numerics import row_max, row_sum, safe_divide
+from softmax_variants._powers import power
 from softmax_variants._typing import Array
 
 _TAKEN = 2  # entries taken from each block: more cost a pass each and are seldom needed
-_SHORTEST_SPLIT = 256  # below this a pass over the row costs less than preparing the start
+_SHORTEST_SPLIT = 64  # below this a pass over the row costs less than preparing the start
 _MAX_PASSES = 50  # Newton takes at most 13; this bounds a row that rounding keeps from settling
 
 
@@ -29,42 +30,59 @@ class Family(NamedTuple):
     """A family of outputs `p(y, u)`, convex and decreasing in its sum's scale as `u` moves.
 
     Attributes:
-      moments: `(y, u) -> (sum p, slope)` where the slope is what `step` needs of the derivative.
+      output: `(y, u) -> p`.
+      slope: `(y, u, p) ->` what `step` needs of the derivative of the sum.
       step: `(sum p, slope) -> change of u`, one Newton step.
-      support: `(y, u) ->` number of classes with a positive output.
       tolerance: the distance of the sum from 1 below which one more step is exact to rounding.
     """
 
-    moments: Callable[[Array, Array], tuple[Array, Array]]
+    output: Callable[[Array, Array], Array]
+    slope: Callable[[Array, Array, Array], Array]
     step: Callable[[Array, Array], Array]
-    support: Callable[[Array, Array], Array]
     tolerance: Array | float
 
 
-def solve(family: Family, y: Array, start: Array, pending: Array) -> Array:
-    """The unknown `u` of each pending row, Newton from `start`, which lies to its left."""
+class Solution(NamedTuple):
+    """The unknown of each row, its outputs and their sum, which is 1 up to rounding."""
+
+    unknown: Array
+    output: Array
+    total: Array
+
+    def normalized(self) -> Array:
+        return safe_divide(self.output, self.total)
+
+
+def solve(family: Family, y: Array, start: Array, live: Array) -> Solution:
+    """Newton's method on each live row from `start`, which lies to the left of its root."""
     top = block_top(y)
     if top is not None:
-        start = newton(family, top, start, pending)
-        pending = pending & (family.support(top, start) != family.support(y, start))
-    return newton(family, y, start, pending)
+        start = solve(family, top, start, live).unknown
 
+    def evaluate(unknown: Array) -> Solution:
+        output = family.output(y, unknown)
+        return Solution(unknown, output, row_sum(output))
 
-def newton(family: Family, y: Array, start: Array, pending: Array) -> Array:
-    """Newton's method on each pending row until its sum is within tolerance, that step included."""
-
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+    def unfinished(state: tuple[Solution, Array, Array]) -> Array:
         _, pending, passes = state
         return jnp.any(pending) & (passes < _MAX_PASSES)
 
-    def advance(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        unknown, pending, passes = state
-        total, slope = family.moments(y, unknown)
-        unknown = unknown + jnp.where(pending, family.step(total, slope), 0)
-        # A NaN row compares False and so leaves the loop.
-        return unknown, pending & (jnp.abs(total - 1) > family.tolerance), passes + 1
+    def advance(state: tuple[Solution, Array, Array]) -> tuple[Solution, Array, Array]:
+        (unknown, output, total), pending, passes = state
+        step = family.step(total, family.slope(y, unknown, output))
+        # The step from within the tolerance is the last one: rounding moves it from then on.
+        last = jnp.abs(total - 1) <= family.tolerance
+        solution = evaluate(unknown + jnp.where(pending, step, 0))
+        return solution, pending & ~last & _off(solution.total), passes + 1
 
-    return lax.while_loop(unfinished, advance, (start, pending, jnp.int32(0)))[0]
+    solution = evaluate(start)
+    state = (solution, live & _off(solution.total), jnp.int32(0))
+    return lax.while_loop(unfinished, advance, state)[0]
+
+
+def _off(total: Array) -> Array:
+    """Whether a sum differs from 1 by more than rounding; a NaN row never does."""
+    return jnp.abs(total - 1) > 3 * jnp.finfo(total.dtype).eps
 
 
 def block_size(n: int) -> int:
@@ -72,63 +90,62 @@ def block_size(n: int) -> int:
     return 1 << max(3, round((n.bit_length() - 1) / 2 - 2))
 
 
-def class_axis_is_sharded(x: Array) -> bool:
-    """Whether the last axis is split over an explicit mesh axis (where reshapes are restricted)."""
-    spec = getattr(jax.typeof(x).sharding, "spec", None)
-    return spec is not None and len(spec) == x.ndim and spec[-1] is not None
-
-
 def block_top(y: Array) -> Array | None:
-    """The few largest entries of each block, or `None` where the row is not worth splitting."""
+    """The few largest entries of each block, or `None` where the row is not worth splitting.
+
+    A block is every k-th entry: if the row is split over devices, each block is split over all of
+    them, and its maximum is an all-reduce.
+    """
     n = y.shape[-1]
-    if n < _SHORTEST_SPLIT or class_axis_is_sharded(y):
+    if n < _SHORTEST_SPLIT or is_split(y, -1):
         return None
     size = block_size(n)
     whole = n - n % size
-    blocks = y[..., :whole].reshape(*y.shape[:-1], whole // size, size)
-    best = jnp.max(blocks, axis=-1)
+    blocks = y[..., :whole].reshape(*y.shape[:-1], size, whole // size)
+    best = jnp.max(blocks, axis=-2)
     entries = [y[..., whole:], best]
     for _ in range(_TAKEN - 1):
         # Ties of the best are passed over: the start is then a little further left, never wrong.
-        best = jnp.max(jnp.where(blocks < best[..., None], blocks, -jnp.inf), axis=-1)
+        below = jnp.where(blocks < best[..., None, :], blocks, -jnp.inf)
+        best = jnp.max(below, axis=-2)
         entries.append(best)
     return jnp.concatenate(entries, axis=-1)
 
 
-def sparsemax_threshold(y: Array) -> Array:
-    """`tau` with `sum max(y - tau, 0) = 1`, for rows with maximum 0; Michelot's iteration."""
+def solve_sparsemax(y: Array) -> Solution:
+    """`max(y - tau, 0)` with sum 1, for rows with maximum 0; Michelot's iteration."""
 
-    def moments(y: Array, tau: Array) -> tuple[Array, Array]:
-        return row_sum(jnp.maximum(y - tau, 0)), support(y, tau)
+    def output(y: Array, tau: Array) -> Array:
+        return jnp.maximum(y - tau, 0)
 
-    def support(y: Array, tau: Array) -> Array:
-        return row_sum((y > tau).astype(y.dtype))
+    def slope(y: Array, tau: Array, p: Array) -> Array:
+        return row_sum((p > 0).astype(p.dtype))
 
     def step(total: Array, slope: Array) -> Array:
         return safe_divide(total - 1, slope)
 
-    family = Family(moments, step, support, 4 * jnp.finfo(y.dtype).eps)
-    start = jnp.full_like(y[..., :1], -1)
-    return solve(family, y, start, jnp.ones_like(start, jnp.bool_))
+    # Every step changes the support until one does not, which is exact.
+    family = Family(output, slope, step, 3 * jnp.finfo(y.dtype).eps)
+    top = row_max(y)
+    return solve(family, y, jnp.full_like(top, -1), top == 0)
 
 
-def entmax15_threshold(z: Array) -> Array:
-    """`tau` with `sum max(z - tau, 0)^2 = 1`, for rows `z = y / 2` with maximum 0."""
+def solve_entmax15(z: Array) -> Solution:
+    """`max(z - tau, 0)^2` with sum 1, for rows `z = y / 2` with maximum 0."""
 
-    def moments(z: Array, tau: Array) -> tuple[Array, Array]:
-        positive = jnp.maximum(z - tau, 0)
-        return row_sum(jnp.square(positive)), row_sum(positive)
+    def output(z: Array, tau: Array) -> Array:
+        return jnp.square(jnp.maximum(z - tau, 0))
 
-    def support(z: Array, tau: Array) -> Array:
-        return row_sum((z > tau).astype(z.dtype))
+    def slope(z: Array, tau: Array, p: Array) -> Array:
+        return row_sum(jnp.maximum(z - tau, 0))
 
     def step(total: Array, slope: Array) -> Array:
         norm = jnp.sqrt(total)
         return safe_divide((norm - 1) * norm, slope)
 
-    family = Family(moments, step, support, jnp.sqrt(jnp.finfo(z.dtype).eps) / 3)
-    start = jnp.full_like(z[..., :1], -1)
-    return solve(family, z, start, jnp.ones_like(start, jnp.bool_))
+    family = Family(output, slope, step, jnp.sqrt(jnp.finfo(z.dtype).eps) / 3)
+    top = row_max(z)
+    return solve(family, z, jnp.full_like(top, -1), top == 0)
 
 
 class Power(NamedTuple):
@@ -156,32 +173,20 @@ class Power(NamedTuple):
         """`lam`, at which the output of score `lam` is 1."""
         return (1 - self.base - offset) / self.eps
 
-    def tsallis_log_base(self, y: Array, offset: Array) -> tuple[Array, Array, Array]:
-        """`(inside, u, log u)` with `u = p^(alpha-1)`."""
-        v = self.eps * y + offset
-        u = self.base + v
-        # NaN is inside, so that it comes out again; a masked entry never is.
-        inside = ~(u <= 0) & (y != -jnp.inf)
-        u = jnp.where(inside, u, 1)
-        lost = jnp.where(inside, v, 1 - self.base) - (u - self.base)
-        return inside, u, jnp.log(u) + lost / u
+    def _inside(self, y: Array, v: Array) -> Array:
+        return (self.base + v > 0) & (y != -jnp.inf)
 
     def output(self, y: Array, offset: Array) -> Array:
-        inside, _, log_u = self.tsallis_log_base(y, offset)
-        return jnp.where(inside, jnp.exp(log_u / self.eps), 0)
+        v = self.eps * y + offset
+        return jnp.where(self._inside(y, v), power(v, self.base, 1 / self.eps), 0)
 
-    def moments(self, y: Array, offset: Array) -> tuple[Array, Array]:
-        inside, u, log_u = self.tsallis_log_base(y, offset)
-        p = jnp.where(inside, jnp.exp(log_u / self.eps), 0)
-        return row_sum(p), row_sum(p / u)
+    def slope(self, y: Array, offset: Array, p: Array) -> Array:
+        u = self.base + (self.eps * y + offset)
+        return row_sum(p / jnp.where(u > 0, u, 1))
 
     def step(self, total: Array, slope: Array) -> Array:
         total = jnp.where(total == 0, 1, total)
         return safe_divide(total * jnp.expm1(-self.eps * jnp.log(total)), slope)
-
-    def support(self, y: Array, offset: Array) -> Array:
-        u = self.base + (self.eps * y + offset)
-        return row_sum(((u > 0) & (y != -jnp.inf)).astype(y.dtype))
 
     def tolerance(self) -> Array:
         # Near 1 Newton is of second order; at 2 only an unchanged support makes a step exact.
@@ -189,19 +194,31 @@ class Power(NamedTuple):
         return jnp.clip(unit**self.eps, 4 * unit, jnp.sqrt(unit) / 3)
 
     def family(self) -> Family:
-        return Family(self.moments, self.step, self.support, self.tolerance())
+        return Family(self.output, self.slope, self.step, self.tolerance())
 
 
-def smallest_output(y: Array, eps: Array, pending: Array) -> tuple[Array, Array]:
-    """For alpha > 2: the smallest kept score and its output, `(lowest, least)`.
+def solve_steep(power: Power, y: Array, pending: Array, other: Solution) -> tuple[Solution, Array]:
+    """For alpha > 2: the solution of the pending rows and the smallest score they keep.
 
     The support is exact: a class is in it if and only if the classes above it, measured from it,
     do not fill the simplex, a sum of differences of scores that no threshold's rounding enters.
-    With the support known, the sum is convex and increasing in its smallest output `v`:
-    `p_i = (g_i + v^eps)^(1/eps)` with `g_i = eps * (y_i - lowest)`, and Newton's method from
-    `v = 1 / count`, to the right of the root, is monotone. Rows not pending get `(0, 1)`.
+    With the support known, the sum is convex and increasing in its smallest output. The other rows
+    keep their solution, and 0 as the score that it is relative to.
     """
-    lowest = _lowest_of_support(y, eps, pending)
+    lowest = _lowest_of_support(y, power.eps, pending)
+    least = _smallest_output(y, power.eps, lowest, pending)
+    offset = jnp.where(pending, jnp.exp(power.eps * jnp.log(least)), other.unknown)
+    kept = jnp.where(y < lowest, -jnp.inf, y - lowest)
+    p = jnp.where(y == lowest, least, power.output(kept, offset))
+    p = jnp.where(pending, p, other.output)
+    return Solution(offset, p, row_sum(p)), lowest
+
+
+def _smallest_output(y: Array, eps: Array, lowest: Array, pending: Array) -> Array:
+    """The smallest output `v`: `sum (g_i + v^eps)^(1/eps) = 1` with `g_i = eps * (y_i - lowest)`.
+
+    Newton's method from `v = 1 / count`, to the right of the root, is monotone.
+    """
     gap = eps * (y - lowest)
     above, at = y > lowest, y == lowest
     count = row_sum((y >= lowest).astype(y.dtype))
@@ -224,8 +241,7 @@ def smallest_output(y: Array, eps: Array, pending: Array) -> tuple[Array, Array]
         return jnp.where(moved, lower, least), moved, passes + 1
 
     start = jnp.where(pending, 1 / jnp.maximum(count, 1), 1)
-    least = lax.while_loop(unfinished, advance, (start, pending, jnp.int32(0)))[0]
-    return lowest, least
+    return lax.while_loop(unfinished, advance, (start, pending, jnp.int32(0)))[0]
 
 
 def _lowest_of_support(y: Array, eps: Array, pending: Array) -> Array:

@@ -4,8 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from softmax_variants._chunks import by_pieces
 from softmax_variants._numerics import (
     centered_product,
     on_rows,
@@ -15,7 +17,7 @@ from softmax_variants._numerics import (
     shift,
     zero_masked,
 )
-from softmax_variants._threshold import Power, entmax15_threshold, smallest_output, solve
+from softmax_variants._threshold import Power, solve, solve_entmax15, solve_steep
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
 
@@ -96,9 +98,12 @@ def entmax(
 @jax.custom_jvp
 def entmax15_rows(x: Array) -> Array:
     """Entmax with alpha = 1.5 over the last axis."""
+    return by_pieces(_entmax15, x)
+
+
+def _entmax15(x: Array) -> Array:
     z = shift(x) / 2
-    p = jnp.square(jnp.maximum(z - entmax15_threshold(z), 0))
-    return zero_masked(x, safe_divide(p, row_sum(p)))
+    return zero_masked(x, solve_entmax15(z).normalized())
 
 
 @entmax15_rows.defjvp
@@ -112,7 +117,7 @@ def _entmax15_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 @jax.custom_jvp
 def entmax_rows(x: Array, alpha: Array) -> Array:
     """Entmax over the last axis, any alpha in (0, infinity]."""
-    return entmax_solution(x, alpha)[0]
+    return by_pieces(lambda x, alpha: entmax_solution(x, alpha)[0], x, alpha)
 
 
 def entmax_solution(x: Array, alpha: Array) -> tuple[Array, Array]:
@@ -121,18 +126,22 @@ def entmax_solution(x: Array, alpha: Array) -> tuple[Array, Array]:
     hard = jnp.isinf(alpha)
     power = Power.of(jnp.where(hard, 2, alpha))
     steep = power.eps > 1
-    live = row_max(y) == 0
-    start = power.start() + jnp.zeros_like(y[..., :1])
-    offset = solve(power.family(), y, start, live & ~steep)
+    top = row_max(y)
+    live = top == 0
+    start = jnp.where(live, power.start(), 0)
+    solution = solve(power.family(), y, start, live & ~steep)
     # Above 2 the sum is not convex in the threshold: solved for the smallest output instead.
-    lowest, least = smallest_output(y, power.eps, live & steep)
-    offset = jnp.where(steep, jnp.exp(power.eps * jnp.log(least)), offset)
-    p = power.output(jnp.where(steep & (y < lowest), -jnp.inf, y - lowest), offset)
-    p = jnp.where(steep & (y == lowest), least, p)
+    (offset, p, total), lowest = lax.cond(
+        jnp.any(live & steep),
+        lambda solution: solve_steep(power, y, live & steep, solution),
+        lambda solution: (solution, jnp.zeros_like(start)),
+        solution,
+    )
     p = jnp.where(hard, (y == 0).astype(p.dtype), p)
-    p = jnp.where(alpha > 0, p, jnp.nan)
     threshold = jnp.where(live & ~hard, power.threshold(offset) + lowest, 0)
-    return zero_masked(x, safe_divide(p, row_sum(p))), threshold
+    total = jnp.where(hard, row_sum((y == 0).astype(p.dtype)), total)
+    total = jnp.where(jnp.isnan(top) | ~(alpha > 0), jnp.nan, total)
+    return zero_masked(x, safe_divide(p, total)), threshold
 
 
 def _entmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:

@@ -3,15 +3,14 @@
 import jax
 import jax.numpy as jnp
 
+from softmax_variants._chunks import by_pieces
 from softmax_variants._numerics import (
     centered_product,
     on_rows,
-    row_sum,
-    safe_divide,
     shift,
     zero_masked,
 )
-from softmax_variants._threshold import sparsemax_threshold
+from softmax_variants._threshold import solve_sparsemax
 from softmax_variants._typing import Array, ArrayLike, Axis
 
 
@@ -47,9 +46,12 @@ def sparsemax(logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
 @jax.custom_jvp
 def sparsemax_rows(x: Array) -> Array:
     """Sparsemax over the last axis."""
+    return by_pieces(_sparsemax, x)
+
+
+def _sparsemax(x: Array) -> Array:
     y = shift(x)
-    p = jnp.maximum(y - sparsemax_threshold(y), 0)
-    return zero_masked(x, safe_divide(p, row_sum(p)))
+    return zero_masked(x, solve_sparsemax(y).normalized())
 
 
 @sparsemax_rows.defjvp
