@@ -1,8 +1,8 @@
 """`python -m experiments accuracy`: the errors of the maps and losses beside their targets."""
 
 import argparse
-import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -84,7 +84,14 @@ def measure(
         "loss": lambda: accuracy_losses.losses(grid, others),
         "normmax": lambda: accuracy_losses.normmax_losses(grid),
     }
-    return list(itertools.chain.from_iterable(sources[kind]() for kind in kinds))
+    records: list[Record] = []
+    for kind in kinds:
+        started = time.perf_counter()
+        found = list(sources[kind]())
+        seconds = time.perf_counter() - started
+        print(f"{kind}: {len(found)} measurements, {seconds:.0f} s", file=sys.stderr, flush=True)
+        records += found
+    return records
 
 
 def worst(records: Sequence[Record], quantity: Quantity, subject: str) -> Record | None:
