@@ -10,6 +10,7 @@ from softmax_variants.losses._geometry import GINI as GINI
 from softmax_variants.losses._geometry import SHANNON as SHANNON
 from softmax_variants.losses._geometry import tsallis as tsallis
 from softmax_variants.maps._alpha_relu import alpha_relu as alpha_relu
+from softmax_variants.maps._capped_sparsemax import capped_sparsemax as capped_sparsemax
 from softmax_variants.maps._concrete import concrete_log_prob as concrete_log_prob
 from softmax_variants.maps._entmax import entmax as entmax
 from softmax_variants.maps._entmax import entmax15 as entmax15
@@ -20,6 +21,7 @@ from softmax_variants.maps._gumbel import gumbel_softmax as gumbel_softmax
 from softmax_variants.maps._hardmax import hardmax as hardmax
 from softmax_variants.maps._mixture_of_softmaxes import mixture_of_softmaxes as mixture_of_softmaxes
 from softmax_variants.maps._multimax import multimax as multimax
+from softmax_variants.maps._normmax import normmax as normmax
 from softmax_variants.maps._r_softmax import r_softmax as r_softmax
 from softmax_variants.maps._scalable_softmax import scalable_softmax as scalable_softmax
 from softmax_variants.maps._sigsoftmax import sigsoftmax as sigsoftmax
@@ -31,6 +33,8 @@ from softmax_variants.maps._sparsemax import sparsemax as sparsemax
 from softmax_variants.maps._spherical_softmax import spherical_softmax as spherical_softmax
 from softmax_variants.maps._stablemax import stablemax as stablemax
 from softmax_variants.maps._straight_through import straight_through as straight_through
+from softmax_variants.maps._subsets import gumbel_top_k as gumbel_top_k
+from softmax_variants.maps._subsets import relaxed_top_k as relaxed_top_k
 from softmax_variants.maps._sum_normalize import sum_normalize as sum_normalize
 from softmax_variants.maps._taylor_softmax import taylor_softmax as taylor_softmax
 

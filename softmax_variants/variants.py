@@ -13,11 +13,13 @@ from softmax_variants.losses._classification import (
     sparsemax_loss,
 )
 from softmax_variants.maps._alpha_relu import alpha_relu
+from softmax_variants.maps._capped_sparsemax import capped_sparsemax
 from softmax_variants.maps._entmax import entmax, entmax15
 from softmax_variants.maps._ev_softmax import ev_softmax
 from softmax_variants.maps._gumbel import gumbel_softmax
 from softmax_variants.maps._hardmax import hardmax
 from softmax_variants.maps._multimax import multimax
+from softmax_variants.maps._normmax import normmax
 from softmax_variants.maps._r_softmax import r_softmax
 from softmax_variants.maps._scalable_softmax import scalable_softmax
 from softmax_variants.maps._sigsoftmax import sigsoftmax
@@ -27,6 +29,7 @@ from softmax_variants.maps._softpick import softpick
 from softmax_variants.maps._sparsemax import sparsemax
 from softmax_variants.maps._spherical_softmax import spherical_softmax
 from softmax_variants.maps._stablemax import stablemax
+from softmax_variants.maps._subsets import relaxed_top_k
 from softmax_variants.maps._sum_normalize import sum_normalize
 from softmax_variants.maps._taylor_softmax import taylor_softmax
 
@@ -274,6 +277,41 @@ _ROWS = (
         monotone=False,
         permutation_equivariant=False,
         stochastic=True,
+    ),
+    Variant(
+        "relaxed_top_k",
+        relaxed_top_k,
+        "random",
+        "the sum of k relaxed one-hots, drawn without replacement",
+        "a choice of k classes inside a network that is trained by gradients",
+        "Xie & Ermon 2019, arXiv:1901.10517",
+        parameters=types.MappingProxyType({"temperature": 0.5}),
+        static=types.MappingProxyType({"k": 2}),
+        normalized=False,
+        total=None,
+        monotone=False,
+        permutation_equivariant=False,
+        stochastic=True,
+    ),
+    Variant(
+        "normmax",
+        normmax,
+        "sparse",
+        "max(x_i - tau, 0)^(1 / (alpha - 1)), divided by its sum",
+        "a support of near-equal shares, the more equal the larger alpha",
+        "Blondel et al. 2020, arXiv:1901.02324; Santos et al. 2024, arXiv:2402.13725",
+        parameters=types.MappingProxyType({"alpha": 2.0}),
+        sparse=True,
+    ),
+    Variant(
+        "capped_sparsemax",
+        capped_sparsemax,
+        "sparse",
+        "min(max(x_i - tau, 0), upper_i), summing to the budget",
+        "relaxed subsets of k classes, or no class above its cap",
+        "Malaviya et al. 2018, arXiv:1805.08241",
+        parameters=types.MappingProxyType({"budget": 1.0, "upper": 1.0}),
+        sparse=True,
     ),
 )
 

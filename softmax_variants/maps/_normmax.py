@@ -1,0 +1,176 @@
+"""Normmax: the regulariser is a norm of the probabilities, alpha = infinity to alpha = 1."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from softmax_variants._numerics import on_rows, row_max, row_sum, safe_divide, shift, zero_masked
+from softmax_variants._threshold import Family, solve
+from softmax_variants._typing import Array, ArrayLike, Axis
+from softmax_variants._validation import as_parameter
+
+_STEEPEST = 2.0**40  # the exponent at alpha = 1: the hard maximum to rounding in any dtype
+
+
+def normmax(
+    logits: ArrayLike,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    *,
+    alpha: ArrayLike = 2.0,
+) -> Array:
+    r"""Normmax: the maximiser of the expected score less the alpha-norm of the probabilities.
+
+    .. math::
+        p = \arg\max_{p \in \Delta} \langle x, p \rangle - \|p\|_\alpha, \qquad
+        p_i \propto \max(x_i - \tau, 0)^{1 / (\alpha - 1)}
+
+    At alpha = infinity the classes of the support share equally; towards alpha = 1 it becomes the
+    hard maximum. The support is at most all within 1 of the maximum.
+
+    Args:
+      logits: scores of any shape; any real dtype, computed in at least float32.
+      axis: class axis or axes.
+      where: boolean mask that broadcasts to `logits`; False entries get probability 0.
+      alpha: in [1, infinity], a scalar or an array with size 1 on `axis`. Differentiable, with
+        derivative 0 at both ends. A traced alpha outside the interval gives NaN.
+
+    Returns:
+      Probabilities of the shape and floating dtype of `logits`; a row with nothing kept is 0.
+
+    Raises:
+      TypeError: complex logits, a mask that is not boolean.
+      ValueError: alpha below 1, an axis out of bounds, shapes that do not broadcast.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import softmax_variants as sv
+      >>> print(sv.normmax(jnp.array([1.0, 0.8, -1.0]), alpha=2.0))
+      [0.5714286 0.4285714 0.       ]
+
+    References:
+      Blondel, Martins and Niculae, `Learning with Fenchel-Young Losses
+      <https://arxiv.org/abs/1901.02324>`_, 2020; Santos, Niculae, McNamee and Martins, `Sparse and
+      Structured Hopfield Networks <https://arxiv.org/abs/2402.13725>`_, 2024.
+    """
+    alpha = as_parameter(alpha, "alpha", low=1)
+    return on_rows(normmax_rows, logits, axis, where, {"alpha": alpha})
+
+
+@jax.custom_jvp
+def normmax_rows(x: Array, alpha: Array) -> Array:
+    """Normmax over the last axis."""
+    p = weights(log_excess_rows(x, alpha), exponent(alpha))
+    return zero_masked(x, jnp.where(alpha >= 1, p, jnp.nan))
+
+
+def _normmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (x, alpha), (dx, dalpha) = primals, tangents
+    log_u = log_excess_rows(x, alpha)
+    rho = exponent(alpha)
+    p = normmax_rows(x, alpha)
+    off = (log_u == -jnp.inf) | (rho >= _STEEPEST)
+    logs = jnp.where(off, 0, log_u)
+    inverse = jnp.where(off, 0, jnp.exp(-logs))
+    tangent = jnp.zeros_like(p)
+    if not isinstance(dx, SymbolicZero):
+        # A^T diag(rho p / u) A with A v = v - <p, v>: the same program forwards and backwards.
+        centered = jnp.where(off, 0, dx) - row_sum(jnp.where(off, 0, p * dx))
+        moved = jnp.where(off, 0, rho * p * inverse * centered)
+        tangent = moved - jnp.where(off, 0, p) * row_sum(moved)
+    if not isinstance(dalpha, SymbolicZero):
+        direction = logs - rho * inverse * threshold_slope(logs, p, rho)
+        moved = jnp.where(off, 0, p * direction)
+        moved = moved - jnp.where(off, 0, p) * row_sum(moved)
+        tangent = tangent - moved * (jnp.where(rho >= _STEEPEST, 0, rho) ** 2 * dalpha)
+    return p, tangent
+
+
+normmax_rows.defjvp(_normmax_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def log_excess_rows(x: Array, alpha: Array) -> Array:
+    """`log(x - tau)` where it is positive, `-inf` elsewhere."""
+    y = shift(x)
+    rho = exponent(alpha)
+    # Where the exponent is large tau is near -1, and only `log1p` keeps the digits that count.
+    base = (rho > 4).astype(y.dtype)
+    start = 1 - base + jnp.zeros_like(y[..., :1])
+    offset = solve(family(rho, base, y), y, start, row_max(y) == 0).unknown
+    return log_excess(y, offset, base)
+
+
+def _log_excess_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (x, alpha), (dx, dalpha) = primals, tangents
+    log_u = log_excess_rows(x, alpha)
+    rho = exponent(alpha)
+    off = (log_u == -jnp.inf) | (rho >= _STEEPEST)
+    logs = jnp.where(off, 0, log_u)
+    p = weights(log_u, rho)
+    direction = jnp.zeros_like(p)
+    if not isinstance(dx, SymbolicZero):
+        direction = jnp.where(off, 0, dx) - row_sum(jnp.where(off, 0, p * dx))
+    if not isinstance(dalpha, SymbolicZero):
+        slope = jnp.where(rho >= _STEEPEST, 0, rho) ** 2 * dalpha
+        direction = direction + threshold_slope(logs, p, rho) * slope
+    return log_u, jnp.where(off, 0, jnp.exp(-logs) * direction)
+
+
+log_excess_rows.defjvp(_log_excess_jvp, symbolic_zeros=True)
+
+
+def exponent(alpha: Array) -> Array:
+    """`1 / (alpha - 1)`, bounded; its derivative is `-1 / (alpha - 1)^2`."""
+    gap = jnp.maximum(alpha - 1, 1 / _STEEPEST)
+    return 1 / gap
+
+
+def weights(log_u: Array, rho: Array) -> Array:
+    """`u^rho / sum(u^rho)` over the support."""
+    off = log_u == -jnp.inf
+    log_weight = rho * jnp.where(off, 0, log_u)
+    # Relative to the largest weight, which is below 1 / n where the support is dense.
+    top = row_max(jnp.where(off, -jnp.inf, log_weight))
+    top = jax.lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
+    weight = jnp.where(off, 0, jnp.exp(log_weight - top))
+    return safe_divide(weight, row_sum(weight))
+
+
+def threshold_slope(logs: Array, p: Array, rho: Array) -> Array:
+    """`d tau / d rho`: `sum u^(1 + rho) log u / ((1 + rho) sum u^rho)`."""
+    return row_sum(p * jnp.exp(logs) * logs) / (1 + rho)
+
+
+def log_excess(y: Array, offset: Array, base: Array) -> Array:
+    """`log(base + y + offset)` with what the sum has lost; `-inf` off the support."""
+    v = y + offset
+    u = base + v
+    # NaN is inside, so that it comes out again; a masked entry never is.
+    inside = ~(u <= 0) & (y != -jnp.inf)
+    u = jnp.where(inside, u, 1)
+    lost = jnp.where(inside, v, 1 - base) - (u - base)
+    return jnp.where(inside, jnp.log(u) + lost / u, -jnp.inf)
+
+
+def family(rho: Array, base: Array, y: Array) -> Family:
+    """`sum u^(1 + rho) = 1`, on the scale of the norm: convex and decreasing in tau."""
+
+    def output(y: Array, offset: Array) -> Array:
+        log_u = log_excess(y, offset, base)
+        off = log_u == -jnp.inf
+        return jnp.where(off, 0, jnp.exp((1 + rho) * jnp.where(off, 0, log_u)))
+
+    def slope(y: Array, offset: Array, output: Array) -> Array:
+        return row_sum(safe_divide(output, base + (y + offset)))
+
+    def step(total: Array, slope: Array) -> Array:
+        total = jnp.where(total == 0, 1, total)
+        # (norm - 1) / norm, in which the norm itself cancels from the derivative.
+        return safe_divide(total * jnp.expm1(-jnp.log(total) / (1 + rho)), slope)
+
+    unit = float(jnp.finfo(y.dtype).eps)
+    # A power of 1 + rho magnifies the rounding of its argument as much.
+    return Family(output, slope, step, jnp.clip(4 * unit * (1 + rho), 4 * unit, unit**0.5 / 3))
