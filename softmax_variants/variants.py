@@ -145,7 +145,6 @@ _ROWS = (
         "x_i^2 / sum_j x_j^2",
         "scores whose scale carries no meaning; losses that need no sum over the classes",
         "de Brebisson & Vincent 2016, arXiv:1511.05042",
-        sparse=True,  # at a score of exactly 0
         shift_invariant=False,
         monotone=False,
     ),
