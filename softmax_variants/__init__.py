@@ -37,5 +37,8 @@ from softmax_variants.maps._subsets import gumbel_top_k as gumbel_top_k
 from softmax_variants.maps._subsets import relaxed_top_k as relaxed_top_k
 from softmax_variants.maps._sum_normalize import sum_normalize as sum_normalize
 from softmax_variants.maps._taylor_softmax import taylor_softmax as taylor_softmax
+from softmax_variants.maps._truncated import min_p_softmax as min_p_softmax
+from softmax_variants.maps._truncated import top_k_softmax as top_k_softmax
+from softmax_variants.maps._truncated import top_p_softmax as top_p_softmax
 
 __version__ = "0.1.0.dev0"

@@ -32,6 +32,7 @@ from softmax_variants.maps._stablemax import stablemax
 from softmax_variants.maps._subsets import relaxed_top_k
 from softmax_variants.maps._sum_normalize import sum_normalize
 from softmax_variants.maps._taylor_softmax import taylor_softmax
+from softmax_variants.maps._truncated import min_p_softmax, top_k_softmax, top_p_softmax
 
 
 # Compared and hashed by identity, so that a row can be jitted as it stands.
@@ -310,6 +311,36 @@ _ROWS = (
         "relaxed subsets of k classes, or no class above its cap",
         "Malaviya et al. 2018, arXiv:1805.08241",
         parameters=types.MappingProxyType({"budget": 1.0, "upper": 1.0}),
+        sparse=True,
+    ),
+    Variant(
+        "top_k_softmax",
+        top_k_softmax,
+        "sparse",
+        "exp(x_i) / sum over the k largest logits, 0 elsewhere",
+        "a fixed number of classes: sampling text, routing to experts",
+        "Fan et al. 2018, arXiv:1805.04833",
+        static=types.MappingProxyType({"k": 3}),
+        sparse=True,
+    ),
+    Variant(
+        "top_p_softmax",
+        top_p_softmax,
+        "sparse",
+        "softmax over the fewest classes whose mass reaches p",
+        "sampling text with as many candidates as the row is uncertain",
+        "Holtzman et al. 2019, arXiv:1904.09751",
+        parameters=types.MappingProxyType({"p": 0.8}),
+        sparse=True,
+    ),
+    Variant(
+        "min_p_softmax",
+        min_p_softmax,
+        "sparse",
+        "softmax over the classes with p_i >= min_p * max p",
+        "sampling text at high temperature without the tail",
+        "Nguyen et al. 2024, arXiv:2407.01082",
+        parameters=types.MappingProxyType({"min_p": 0.2}),
         sparse=True,
     ),
 )
