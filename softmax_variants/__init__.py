@@ -15,6 +15,7 @@ from softmax_variants.maps._concrete import concrete_log_prob as concrete_log_pr
 from softmax_variants.maps._entmax import entmax as entmax
 from softmax_variants.maps._entmax import entmax15 as entmax15
 from softmax_variants.maps._ev_softmax import ev_softmax as ev_softmax
+from softmax_variants.maps._fusedmax import fusedmax as fusedmax
 from softmax_variants.maps._gumbel import categorical as categorical
 from softmax_variants.maps._gumbel import gumbel_max as gumbel_max
 from softmax_variants.maps._gumbel import gumbel_softmax as gumbel_softmax

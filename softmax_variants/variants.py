@@ -16,6 +16,7 @@ from softmax_variants.maps._alpha_relu import alpha_relu
 from softmax_variants.maps._capped_sparsemax import capped_sparsemax
 from softmax_variants.maps._entmax import entmax, entmax15
 from softmax_variants.maps._ev_softmax import ev_softmax
+from softmax_variants.maps._fusedmax import fusedmax
 from softmax_variants.maps._gumbel import gumbel_softmax
 from softmax_variants.maps._hardmax import hardmax
 from softmax_variants.maps._multimax import multimax
@@ -341,6 +342,18 @@ _ROWS = (
         "sampling text at high temperature without the tail",
         "Nguyen et al. 2024, arXiv:2407.01082",
         parameters=types.MappingProxyType({"min_p": 0.2}),
+        sparse=True,
+    ),
+    Variant(
+        "fusedmax",
+        fusedmax,
+        "sparse",
+        "sparsemax of the total-variation proximal point of x",
+        "an order among the classes: attention to runs of neighbours",
+        "Niculae & Blondel 2017, arXiv:1705.07704",
+        parameters=types.MappingProxyType({"strength": 0.3}),
+        monotone=False,
+        permutation_equivariant=False,
         sparse=True,
     ),
 )
