@@ -8,4 +8,4 @@ from experiments.config import Config
 
 def get_config() -> Config:
     """Returns the config of the first comparison."""
-    return Config(steps=400, evaluations=20)
+    return Config(steps=300, evaluations=15)

@@ -128,7 +128,9 @@ def _method(results: Figures) -> str:
         "its own validation part; no test image has a part in any choice.",
         "A map with a loss of its own is trained on it. Any other is trained on the negative "
         f"log-likelihood of its output, -log((1 - s) p + s/n) with s = {config['smoothing']:g} "
-        "where it has zeros, s = 0 where it has none; at test, the NLL of all has this s. "
+        "where it has zeros, s = 0 where it has none; at test, the NLL of all has this s. Where p "
+        "is exactly 0 this has no gradient, which holds back sparse maps without a loss of their "
+        "own. A map that takes no negative score is given the softplus of the logits. "
         "Gumbel-softmax is trained on noisy samples and judged by the softmax they are drawn from.",
         "A row of outputs that sums to more than 1 is divided by its sum; one that sums to less "
         "keeps its gap, as an answer withheld. Classes that tie for the maximum share the hit. ECE "

@@ -20,9 +20,9 @@ _GROUPS = ("dense", "sparse", "random", "sweep")
 
 def figures(results: Figures) -> str:
     """Returns the table of all metrics with their intervals."""
-    head = ["Contender", "Trained on"]
+    head = ["Contender"]
     head += [f"{heading}{f' {unit}' if unit else ''}" for _, heading, unit, *_ in _METRICS]
-    head += ["Steps/s", "Speed ratio"]
+    head += ["Steps/s", "Speed ratio", "Trained on"]
     rows = [_row(c, _figure_cells(i, c)) for i, c in enumerate(results["contenders"])]
     note = (
         "<p>Mean ± half the interval over seeds. Press a heading to sort. The speed ratio is to "
@@ -90,13 +90,14 @@ def _row(contender: Figures, cells: Sequence[str]) -> str:
 
 def _figure_cells(index: int, contender: Figures) -> list[str]:
     place = f"contenders[{index}]"
-    cells = [f'<td class="words" data-value="{contender["training"]}">{contender["training"]}</td>']
+    cells = []
     for metric, _, _, factor, digits in _METRICS:
         interval = contender["metrics"][metric]
         cells.append(_cell(interval, f"{place}.metrics.{metric}", factor, digits))
     cells.append(_cell(contender["steps_per_second"], f"{place}.steps_per_second", 1.0, 0))
     cells.append(_cell(contender["speed_ratio"], f"{place}.speed_ratio", 1.0, 2))
-    return cells
+    training = contender["training"]
+    return [*cells, f'<td class="words" data-value="{training}">{training}</td>']
 
 
 def _difference_cell(

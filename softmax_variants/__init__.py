@@ -4,10 +4,12 @@ from softmax_variants.losses._classification import alpha_relu_loss as alpha_rel
 from softmax_variants.losses._classification import cross_entropy_loss as cross_entropy_loss
 from softmax_variants.losses._classification import entmax15_loss as entmax15_loss
 from softmax_variants.losses._classification import entmax_loss as entmax_loss
+from softmax_variants.losses._classification import normmax_loss as normmax_loss
 from softmax_variants.losses._classification import sparsemax_loss as sparsemax_loss
 from softmax_variants.losses._fenchel_young import fenchel_young_loss as fenchel_young_loss
 from softmax_variants.losses._geometry import GINI as GINI
 from softmax_variants.losses._geometry import SHANNON as SHANNON
+from softmax_variants.losses._geometry import norm as norm
 from softmax_variants.losses._geometry import tsallis as tsallis
 from softmax_variants.maps._alpha_relu import alpha_relu as alpha_relu
 from softmax_variants.maps._capped_sparsemax import capped_sparsemax as capped_sparsemax

@@ -10,6 +10,7 @@ from softmax_variants.losses._classification import (
     cross_entropy_loss,
     entmax15_loss,
     entmax_loss,
+    normmax_loss,
     sparsemax_loss,
 )
 from softmax_variants.maps._alpha_relu import alpha_relu
@@ -301,6 +302,7 @@ _ROWS = (
         "max(x_i - tau, 0)^(1 / (alpha - 1)), divided by its sum",
         "a support of near-equal shares, the more equal the larger alpha",
         "Blondel et al. 2020, arXiv:1901.02324; Santos et al. 2024, arXiv:2402.13725",
+        loss=normmax_loss,
         parameters=types.MappingProxyType({"alpha": 2.0}),
         sparse=True,
     ),

@@ -1,6 +1,6 @@
 """The loss of alpha-ReLU, a sum over the classes: its threshold is given, not solved for."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,14 @@ from softmax_variants._typing import Array
 from softmax_variants.losses._targets import Target
 
 
-def _value(x: Array, t: Array, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
+class AlphaReluParameters(NamedTuple):
+    """What the loss depends on besides the scores."""
+
+    alpha: Array
+    tau: Array
+
+
+def _value(x: Array, t: Array, parameters: AlphaReluParameters) -> tuple[Array, Array]:
     """The loss of each row and the map's output.
 
     With `u = (alpha-1) x - tau`, a class adds `[u]_+^(alpha/(alpha-1)) / alpha
@@ -32,13 +39,13 @@ def _value(x: Array, t: Array, parameters: tuple[Array, Array]) -> tuple[Array, 
 
 
 @jax.custom_jvp
-def alpha_relu_loss_rows(x: Array, target: Target, parameters: tuple[Array, Array]) -> Array:
+def alpha_relu_loss_rows(x: Array, target: Target, parameters: AlphaReluParameters) -> Array:
     """The loss of each row, `[..., 1]`."""
     return _value(x, target.dense(x), parameters)[0]
 
 
 def _alpha_relu_loss_jvp(
-    primals: tuple[Array, Target, tuple[Array, Array]], tangents: tuple[Any, Any, Any]
+    primals: tuple[Array, Target, AlphaReluParameters], tangents: tuple[Any, Any, Any]
 ) -> tuple[Array, Array]:
     (x, target, parameters), (dx, dtarget, dparameters) = primals, tangents
     loss = alpha_relu_loss_rows(x, target, parameters)
@@ -50,9 +57,11 @@ def _alpha_relu_loss_jvp(
     dt = target.tangent(dtarget, x)
     if dt is not None or not all(isinstance(d, SymbolicZero) for d in dparameters):
         dt = jnp.zeros_like(t) if dt is None else dt
-        moves = tuple(
-            jnp.zeros_like(value) if isinstance(d, SymbolicZero) else d
-            for value, d in zip(parameters, dparameters, strict=True)
+        moves = AlphaReluParameters(
+            *(
+                jnp.zeros_like(value) if isinstance(d, SymbolicZero) else d
+                for value, d in zip(parameters, dparameters, strict=True)
+            )
         )
         _, rest = jax.jvp(lambda t, q: _value(x, t, q)[0], (t, parameters), (dt, moves))
         tangent = tangent + rest

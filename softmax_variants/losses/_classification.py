@@ -2,9 +2,9 @@
 
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
-from softmax_variants.losses._alpha_relu import alpha_relu_loss_rows
+from softmax_variants.losses._alpha_relu import AlphaReluParameters, alpha_relu_loss_rows
 from softmax_variants.losses._fenchel_young import fenchel_young_loss
-from softmax_variants.losses._geometry import GINI, SHANNON, ClosedTsallis, tsallis
+from softmax_variants.losses._geometry import GINI, SHANNON, ClosedTsallis, norm, tsallis
 from softmax_variants.losses._targets import per_example
 
 _ENTMAX15 = ClosedTsallis(1.5)
@@ -220,6 +220,60 @@ def entmax_loss(
     )
 
 
+def normmax_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    *,
+    alpha: ArrayLike = 2.0,
+    label_smoothing: ArrayLike = 0.0,
+    ignore_index: int | None = None,
+) -> Array:
+    r"""Loss of normmax, whose regulariser is the alpha-norm.
+
+    .. math:: L(x; y) = \langle p - e_y, x \rangle - \|p\|_\alpha + 1,
+              \quad p = \mathrm{normmax}_\alpha(x)
+
+    Args:
+      logits: scores of any shape; any real dtype, computed in at least float32.
+      labels: class ids (integer dtype, the logits' shape without `axis`) or distributions
+        (floating dtype, the logits' shape, summing to 1 over `axis`).
+      axis: class axis or axes.
+      where: boolean mask that broadcasts to `logits`; the loss is that of the kept classes alone.
+      alpha: in (1, infinity], a scalar or an array with size 1 on `axis`; differentiable.
+      label_smoothing: mass moved from the label to the uniform distribution over what is kept.
+      ignore_index: an id whose examples have loss 0 and gradient 0.
+
+    Returns:
+      One loss an example, at least float32, at least 0; NaN where an id is out of range, infinite
+      where the label's class is masked.
+
+    Raises:
+      TypeError: labels neither integer nor floating, complex logits, a mask that is not boolean.
+      ValueError: alpha not above 1, shapes that do not fit, smoothing outside [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import softmax_variants as sv
+      >>> print(sv.normmax_loss(jnp.array([[0.0, 0.0]]), jnp.array([0])))
+      [0.29289323]
+
+    References:
+      Blondel, Martins and Niculae, `Learning with Fenchel-Young Losses
+      <https://arxiv.org/abs/1901.02324>`_, 2020.
+    """
+    return fenchel_young_loss(
+        logits,
+        labels,
+        axis,
+        where,
+        geometry=norm(alpha),
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+    )
+
+
 def alpha_relu_loss(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -274,7 +328,7 @@ def alpha_relu_loss(
         labels,
         axis,
         where,
-        parameters=(alpha, tau),
+        parameters=AlphaReluParameters(alpha, tau),
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
     )

@@ -16,6 +16,7 @@ from softmax_variants._numerics import row_max, row_sum, shift
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter
 from softmax_variants.maps._entmax import entmax15_rows, entmax_solution, phi
+from softmax_variants.maps._normmax import normmax_rows
 from softmax_variants.maps._softmax import softmax_rows
 from softmax_variants.maps._sparsemax import sparsemax_rows
 
@@ -169,3 +170,86 @@ def tsallis(alpha: ArrayLike) -> Geometry:
       <https://arxiv.org/abs/1901.02324>`_, 2020.
     """
     return Tsallis(as_parameter(alpha, "alpha", low=0, low_open=True))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Norm(Geometry):
+    """The alpha-norm less 1: normmax. `alpha` is [..., 1] against the rows."""
+
+    alpha: Array
+
+    def solve(self, x: Array) -> tuple[Array, Array]:
+        """Normmax, and the conjugate at it."""
+        p = normmax_rows(x, self.alpha)
+        scores = jnp.where(p == 0, 0, p * shift(x))
+        return p, row_sum(scores) - self.entropy(p)
+
+    def entropy(self, p: Array) -> Array:
+        """`||p||_alpha - 1`."""
+        best, _, total = self._moments(p)
+        return jnp.where(best == 0, 0, best * self._root(total) - 1)
+
+    def entropy_gradient(self, p: Array) -> Array:
+        """`(p / ||p||_alpha)^(alpha-1)`."""
+        best, log_ratio, total = self._moments(p)
+        del best
+        eps = self._order() - 1
+        power = jnp.where(p == 0, 0, jnp.exp(eps * log_ratio) / total ** (eps / self._order()))
+        return jnp.where(jnp.isinf(self.alpha), jnp.where(log_ratio == 0, 1 / total, 0), power)
+
+    def entropy_tangent(self, tangents: "Geometry", p: Array) -> Array | None:
+        """`d Omega / d alpha`."""
+        assert isinstance(tangents, Norm)
+        if isinstance(tangents.alpha, SymbolicZero):
+            return None
+        best, log_ratio, total = self._moments(p)
+        order = self._order()
+        weighted = row_sum(jnp.where(p == 0, 0, jnp.exp(order * log_ratio) * log_ratio))
+        slope = weighted / (order * total) - jnp.log(total) / jnp.square(order)
+        norm = best * self._root(total)
+        return jnp.where(jnp.isinf(self.alpha), 0, norm * slope) * tangents.alpha
+
+    def _order(self) -> Array:
+        return jnp.where(jnp.isinf(self.alpha), 2, self.alpha)
+
+    def _root(self, total: Array) -> Array:
+        """The norm of `p / max(p)`: `total^(1/alpha)`, 1 for the maximum norm."""
+        return jnp.where(jnp.isinf(self.alpha), 1, total ** (1 / self._order()))
+
+    def _moments(self, p: Array) -> tuple[Array, Array, Array]:
+        """`max p`, `log(p / max p)` and `sum (p / max p)^alpha`."""
+        best = row_max(p)
+        off = (p == 0) | (best == 0)
+        log_ratio = jnp.log(jnp.where(off, 1, p / jnp.where(best == 0, 1, best)))
+        total = row_sum(jnp.where(off, 0, jnp.exp(self._order() * log_ratio)))
+        ties = row_sum(((log_ratio == 0) & ~off).astype(p.dtype))
+        total = jnp.where(jnp.isinf(self.alpha), ties, total)
+        return best, log_ratio, jnp.where(total == 0, 1, total)
+
+
+def norm(alpha: ArrayLike) -> Geometry:
+    r"""The alpha-norm, the geometry of normmax.
+
+    .. math:: \Omega(p) = \|p\|_\alpha - 1
+
+    Args:
+      alpha: in (1, infinity], a scalar or an array with size 1 on the class axis.
+
+    Returns:
+      A geometry for `fenchel_young_loss`.
+
+    Raises:
+      ValueError: alpha not above 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import softmax_variants as sv
+      >>> print(sv.fenchel_young_loss(jnp.zeros(2), jnp.array(0), geometry=sv.norm(2.0)))
+      0.29289323
+
+    References:
+      Blondel, Martins and Niculae, `Learning with Fenchel-Young Losses
+      <https://arxiv.org/abs/1901.02324>`_, 2020.
+    """
+    return Norm(as_parameter(alpha, "alpha", low=1, low_open=True))

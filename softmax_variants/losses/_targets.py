@@ -91,8 +91,9 @@ def per_example(
     target = list(logits.shape)
     for a in axes:
         target[a] = 1
-    for value in jax.tree_util.tree_leaves(parameters):
-        check_broadcastable(value.shape, tuple(target), "alpha")
+    for path, value in jax.tree_util.tree_leaves_with_path(parameters):
+        name = str(getattr(path[-1], "name", path[-1])) if path else "parameters"
+        check_broadcastable(value.shape, tuple(target), name)
     labels = _as_labels(labels, logits.shape, axes, ignore_index)
     smoothing: Array | None = None
     # Only a literal 0 skips the smoothing, which it then leaves as it is to the last bit.

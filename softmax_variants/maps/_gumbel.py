@@ -93,8 +93,8 @@ def categorical(
       Sutton and Barto, `Reinforcement Learning: An Introduction
       <http://incompleteideas.net/book/the-book-2nd.html>`_, 2018, section 2.8.
     """
-    beta = sharpness(temperature)
-    return reduce_rows(categorical_rows, logits, axis, where, {"beta": beta}, key=as_key(key))
+    parameters = {"temperature": as_parameter(temperature, "temperature")}
+    return reduce_rows(categorical_rows, logits, axis, where, parameters, key=as_key(key))
 
 
 def gumbel_softmax(
@@ -144,7 +144,7 @@ def gumbel_softmax(
     """
     if not isinstance(hard, bool):
         raise TypeError(f"hard must be a static Python bool, got {type(hard).__name__}")
-    parameters = {"beta": sharpness(as_parameter(temperature, "temperature"))}
+    parameters = {"temperature": as_parameter(temperature, "temperature")}
     return on_rows(
         gumbel_softmax_rows, logits, axis, where, parameters, key=as_key(key), relaxed=not hard
     )
@@ -182,9 +182,9 @@ def _perturbed_jvp(
     return perturbed(*primals), tangents[0]
 
 
-def categorical_rows(x: Array, beta: Array, key: Array) -> Array:
-    """A class id of each row, drawn from the softmax of `beta * x`."""
-    z, _ = exponents(x, beta)
+def categorical_rows(x: Array, temperature: Array, key: Array) -> Array:
+    """A class id of each row, drawn from the softmax of `x / temperature`."""
+    z, _ = exponents(x, sharpness(temperature))
     return largest_ids(jnp.where(masked(z), z, z + gumbel(key, z)))
 
 
@@ -197,9 +197,10 @@ def largest_ids(x: Array) -> Array:
     return jnp.where(drawable, lax.argmax(x, x.ndim - 1, jnp.int32), NOTHING)
 
 
-def gumbel_softmax_rows(x: Array, beta: Array, key: Array, relaxed: bool) -> Array:
+def gumbel_softmax_rows(x: Array, temperature: Array, key: Array, relaxed: bool) -> Array:
     """A relaxed sample of each row, or its one-hot with the relaxed sample's derivative."""
     scores = perturbed(x, gumbel(key, x))
+    beta = sharpness(temperature)
     soft = softmax_rows(scores, beta)
     if relaxed:
         return soft

@@ -9,7 +9,6 @@ from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import (
     centered_product,
-    in_compute_dtype,
     masked,
     on_rows,
     row_sum,
@@ -59,7 +58,7 @@ def softmax(
       Bridle, `Probabilistic interpretation of feedforward classification network outputs
       <https://doi.org/10.1007/978-3-642-76153-9_28>`_, 1990.
     """
-    return on_rows(softmax_rows, logits, axis, where, {"beta": sharpness(temperature, base)})
+    return on_rows(_tempered_softmax, logits, axis, where, _parameters(temperature, base))
 
 
 def log_softmax(
@@ -99,17 +98,31 @@ def log_softmax(
       Bridle, `Probabilistic interpretation of feedforward classification network outputs
       <https://doi.org/10.1007/978-3-642-76153-9_28>`_, 1990.
     """
-    return on_rows(log_softmax_rows, logits, axis, where, {"beta": sharpness(temperature, base)})
+    return on_rows(_tempered_log_softmax, logits, axis, where, _parameters(temperature, base))
 
 
-def sharpness(temperature: ArrayLike, base: ArrayLike | None = None) -> Array:
+def _parameters(temperature: ArrayLike, base: ArrayLike | None) -> dict[str, Array]:
+    parameters = {"temperature": as_parameter(temperature, "temperature")}
+    if base is not None:
+        parameters["base"] = as_parameter(base, "base", low=0, low_open=True)
+    return parameters
+
+
+def _tempered_softmax(x: Array, temperature: Array, base: Array | None = None) -> Array:
+    return softmax_rows(x, sharpness(temperature, base))
+
+
+def _tempered_log_softmax(x: Array, temperature: Array, base: Array | None = None) -> Array:
+    return log_softmax_rows(x, sharpness(temperature, base))
+
+
+def sharpness(temperature: Array, base: Array | None = None) -> Array:
     """`ln(base) / temperature`; infinite at temperature 0, with a zero derivative there."""
-    temperature = in_compute_dtype(as_parameter(temperature, "temperature"))
     zero = temperature == 0
     beta = jnp.where(zero, jnp.inf, 1 / jnp.where(zero, 1, temperature))
     if base is None:
         return beta
-    log_base = jnp.log(in_compute_dtype(as_parameter(base, "base", low=0, low_open=True)))
+    log_base = jnp.log(base)
     # Uniform (base 1) wins over the limit (temperature 0): no score is raised above another.
     return jnp.where(log_base == 0, log_base * jnp.where(zero, 0, beta), log_base * beta)
 

@@ -108,7 +108,7 @@ def relaxed_top_k(
       <https://arxiv.org/abs/1901.10517>`_, 2019.
     """
     count = as_count(k, "k")
-    parameters = {"beta": sharpness(as_parameter(temperature, "temperature", low=0))}
+    parameters = {"temperature": as_parameter(temperature, "temperature", low=0)}
     return on_rows(relaxed_top_k_rows, logits, axis, where, parameters, key=as_key(key), k=count)
 
 
@@ -137,9 +137,9 @@ def ids_in_turn(scores: Array, k: int) -> Array:
     return jnp.moveaxis(ids, 0, -1)
 
 
-def relaxed_top_k_rows(x: Array, beta: Array, key: Array, k: int) -> Array:
+def relaxed_top_k_rows(x: Array, temperature: Array, key: Array, k: int) -> Array:
     """A relaxed k-hot of each row."""
-    beta = jnp.where(beta >= 0, beta, jnp.nan)
+    beta = sharpness(jnp.where(temperature >= 0, temperature, jnp.nan))
     scores = perturbed(x, gumbel(key, x))
     # Past the last class there is nothing to draw, though relaxed weights never quite run out.
     count = row_sum((~masked(scores)).astype(x.dtype))
