@@ -10,7 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 from softmax_variants.variants import VARIANTS, Variant
-from tests.conformance.cases import close, double, every, having
+from tests.conformance.cases import admissible, close, double, every, having
 from tests.gradients import points
 
 
@@ -57,11 +57,17 @@ def test_the_points_have_something_to_differentiate(variant: Variant) -> None:
     x = points.smooth_points(variant.name)
     support = np.count_nonzero(points.in_double(variant, x), axis=-1)
     assert (support > 1).all()
-    assert np.abs(derivatives(variant.name)["reverse"]).max(axis=(1, 2)).min() > 1e-3
+    # A chain fused from end to end does not move: most points are enough.
+    moves = np.abs(derivatives(variant.name)["reverse"]).max(axis=(1, 2)) > 1e-3
+    assert moves.mean() > 0.5
 
 
 @having(lambda row: row.sparse)
 def test_some_points_have_zeros_in_the_output(variant: Variant) -> None:
+    rng = np.random.default_rng(0)
+    anywhere = admissible(variant, rng.normal(size=(points.CANDIDATES, points.CLASSES)))
+    if (points.in_double(variant, anywhere) != 0).all():
+        pytest.skip("gives 0 to a score of exactly 0 only, where no random point lies")
     p = points.in_double(variant, points.smooth_points(variant.name))
     assert (p == 0).any()
 
