@@ -94,8 +94,15 @@ def _on_rows(
     elementwise: tuple[str, ...],
     static: tuple[tuple[str, Any], ...],
 ) -> Array:
-    rows, values = _row_arguments(logits, mask, parameters, key, axes, elementwise)
-    return from_rows(kernel(rows, **values, **dict(static)), logits, axes)
+    def result(logits: Array, mask: Array | None, parameters: Mapping[str, Array]) -> Array:
+        rows, values = _row_arguments(logits, mask, parameters, key, axes, elementwise)
+        return from_rows(kernel(rows, **values, **dict(static)), logits, axes)
+
+    if logits.dtype != compute_dtype(logits.dtype):
+        # Half-precision logits are half the size of what the kernel would store for the reverse
+        # pass: they are stored in its place, and the rows worked out again.
+        result = jax.checkpoint(result)
+    return result(logits, mask, parameters)
 
 
 @functools.partial(jax.jit, static_argnames=("kernel", "axes", "elementwise", "static"))
@@ -214,6 +221,8 @@ def safe_divide(numerator: Array, denominator: Array) -> Array:
     return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
 
 
+# Only the weights are stored for the reverse pass: what follows from them is computed again.
+@functools.partial(jax.checkpoint, prevent_cse=False)
 def centered_product(s: Array, v: Array) -> Array:
     """`(diag(s) - s s^T / sum(s)) v` over the last axis, for weights `s >= 0`.
 

@@ -140,7 +140,7 @@ def exponents(x: Array, beta: Array) -> tuple[Array, Array]:
     return jnp.where(out, -jnp.inf, z), jnp.where(flip, -y, y)
 
 
-@functools.partial(jax.custom_jvp)
+@jax.custom_jvp
 def softmax_rows(x: Array, beta: Array) -> Array:
     """Softmax of `beta * x` over the last axis."""
     z, _ = exponents(x, beta)
@@ -163,7 +163,7 @@ def _softmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tup
 softmax_rows.defjvp(_softmax_jvp, symbolic_zeros=True)
 
 
-@functools.partial(jax.custom_jvp)
+@jax.custom_jvp
 def log_softmax_rows(x: Array, beta: Array) -> Array:
     """Log-softmax of `beta * x` over the last axis."""
     z, _ = exponents(x, beta)
@@ -177,20 +177,23 @@ def _log_softmax_jvp(
 ) -> tuple[Array, Array]:
     (x, beta), (dx, dbeta) = primals, tangents
     log_p = log_softmax_rows(x, beta)
-    p = softmax_rows(x, beta)
-    kept = ~masked(x)
-
-    def center(v: Array) -> Array:
-        v = jnp.where(kept, v, 0)
-        return jnp.where(kept, v - row_sum(jnp.where(p == 0, 0, p * v)), 0)
-
     slope = jnp.where(jnp.isinf(beta), 0, beta)
-    tangent = jnp.zeros_like(p)
+    tangent = jnp.zeros_like(log_p)
     if not isinstance(dx, SymbolicZero):
-        tangent = slope * center(dx)
+        tangent = slope * _less_mean(log_p, dx)
     if not isinstance(dbeta, SymbolicZero):
-        tangent = tangent + center(_bounded(x, beta)) * dbeta
+        tangent = tangent + _less_mean(log_p, _bounded(x, beta)) * dbeta
     return log_p, tangent
+
+
+# As for `centered_product`: the log-probabilities are all that is stored.
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _less_mean(log_p: Array, v: Array) -> Array:
+    """`v - <p, v>`, 0 where the log-probability is infinite."""
+    kept = log_p != -jnp.inf
+    v = jnp.where(kept, v, 0)
+    p = jnp.where(kept, jnp.exp(jnp.where(kept, log_p, 0)), 0)
+    return jnp.where(kept, v - row_sum(p * v), 0)
 
 
 log_softmax_rows.defjvp(_log_softmax_jvp, symbolic_zeros=True)
