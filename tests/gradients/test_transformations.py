@@ -47,7 +47,8 @@ def test_vmap_scan_and_remat_change_nothing(variant: Variant) -> None:
     p, gradient = value_and_gradient(variant, x)
     scale = max(1, np.abs(gradient).max())
     for name, (same_p, same_gradient) in transformed(variant.name).items():
-        close(same_p, p, atol=1.2e-7, reason=name)
+        # Another program rounds otherwise: two answers, each within the accuracy of the maps.
+        close(same_p, p, atol=3e-7, reason=name)
         close(same_gradient, gradient, atol=1e-6 * scale, reason=name)
 
 

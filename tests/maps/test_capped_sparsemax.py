@@ -40,8 +40,8 @@ def projection(x: Any, budget: float, upper: Any) -> NDArray[np.float64]:
 def test_values_with_one_cap(n: int, rng: np.random.Generator) -> None:
     scales = np.resize([1e-3, 0.3, 1.0, 100.0], (8, 1))
     x = (scales * rng.normal(size=(8, n)) + np.array([[0], [1e4]] * 4)).astype(np.float32)
-    for budget in np.float32([0.3, 1.0, 3.0, 0.7 * n]):
-        for upper in np.float32([0.5, 1.0]):
+    for budget in np.array([0.3, 1.0, 3.0, 0.7 * n], np.float32):
+        for upper in np.array([0.5, 1.0], np.float32):
             if budget >= n * upper:
                 continue
             p = np.asarray(sv.capped_sparsemax(x, budget=budget, upper=upper), np.float64)
@@ -77,7 +77,9 @@ def test_values_with_a_cap_a_class(rng: np.random.Generator) -> None:
 
 
 def test_no_digit_is_lost_beside_a_class_far_above() -> None:
-    x = np.float32([[1e9, 0.3, 0.1, 0.05], [3e38, 1e4 + 0.5, 1e4, -3e38], [INF, 0.3, 0.1, 0.05]])
+    x = np.array(
+        [[1e9, 0.3, 0.1, 0.05], [3e38, 1e4 + 0.5, 1e4, -3e38], [INF, 0.3, 0.1, 0.05]], np.float32
+    )
     p = np.asarray(sv.capped_sparsemax(x, budget=2.0))
     np.testing.assert_allclose(p[0], [1, 0.48333333, 0.28333333, 0.23333333], atol=6e-8)
     np.testing.assert_allclose(p[1], [1, 0.75, 0.25, 0], atol=6e-8)
@@ -87,7 +89,7 @@ def test_no_digit_is_lost_beside_a_class_far_above() -> None:
 
 
 def test_budgets_at_and_beyond_their_ends() -> None:
-    x = np.float32([1, 0.5, -INF, -2])
+    x = np.array([1, 0.5, -INF, -2], np.float32)
     for budget in (3.0, 4.0, INF):
         np.testing.assert_array_equal(sv.capped_sparsemax(x, budget=budget), [1, 1, 0, 1])
     np.testing.assert_array_equal(sv.capped_sparsemax(x, budget=0.0), np.zeros(4))
@@ -126,15 +128,15 @@ def test_gradients_are_those_of_finite_differences(rng: np.random.Generator) -> 
 
 
 def test_beyond_the_caps_only_they_move_the_output() -> None:
-    x, ones = np.float32([1, 0.5, -2]), jnp.ones(3)
-    _, to_x, to_budget, to_upper = pulled(x, np.float32(5), np.float32([1, 0.5, 2]), ones)
+    x, ones = np.array([1, 0.5, -2], np.float32), jnp.ones(3)
+    _, to_x, to_budget, to_upper = pulled(x, np.float32(5), np.array([1, 0.5, 2], np.float32), ones)
     np.testing.assert_array_equal(to_x, np.zeros(3))
     assert to_budget == 0
     np.testing.assert_array_equal(to_upper, ones)
 
 
 def test_spoiled_rows() -> None:
-    x = np.float32([[0, 1, 2], [NAN, 1, -INF], [-INF, -INF, -INF], [INF, INF, INF]])
+    x = np.array([[0, 1, 2], [NAN, 1, -INF], [-INF, -INF, -INF], [INF, INF, INF]], np.float32)
     v = jnp.broadcast_to(jnp.arange(3.0), (4, 3))
     p, to_x, to_budget, _ = pulled(x, np.float32(1.5), np.float32(1), v)
     assert np.isnan(p[1, :2]).all()

@@ -46,7 +46,7 @@ def batch(rng: np.random.Generator) -> NDArray[np.float32]:
 
 def test_values_are_those_of_the_dual(rng: np.random.Generator) -> None:
     x = batch(rng)
-    for strength in np.float32([0, 0.03, 0.3, 1, 10]):
+    for strength in np.array([0, 0.03, 0.3, 1, 10], np.float32):
         p = np.asarray(pulled(x, strength, x)[0], np.float64)
         expected = np.stack([reference(row, float(strength)) for row in x])
         np.testing.assert_allclose(p, expected, atol=4e-7)

@@ -25,7 +25,7 @@ def pulled(x: Any, alpha: Any, cotangent: Any) -> Any:
 def test_values_are_those_of_long_double(n: int, rng: np.random.Generator) -> None:
     scales = np.resize([1e-3, 0.1, 1.0, 10.0], (8, 1))
     x = (scales * rng.normal(size=(8, n)) + np.array([[0], [1e4]] * 4)).astype(np.float32)
-    for alpha in np.float32(ALPHAS):
+    for alpha in np.array(ALPHAS, np.float32):
         p = np.asarray(sv.normmax(x, alpha=alpha), np.float64)
         expected = np.stack([oracles.normmax(row, float(alpha)) for row in x])
         np.testing.assert_allclose(p, expected, atol=6e-7 if alpha > 1.01 else 3e-6)
@@ -97,7 +97,7 @@ def test_second_derivatives_are_those_of_finite_differences(rng: np.random.Gener
 
 
 def test_the_ends_of_alpha() -> None:
-    x = np.float32([[2, 2, 1.5, 0], [1, 0.9, 0.8, -3]])
+    x = np.array([[2, 2, 1.5, 0], [1, 0.9, 0.8, -3]], np.float32)
     hard, to_x, to_alpha = pulled(x, np.float32(1), jnp.ones((2, 4)).at[:, 0].set(3))
     np.testing.assert_array_equal(hard, [[0.5, 0.5, 0, 0], [1, 0, 0, 0]])
     assert (to_x == 0).all()
@@ -114,7 +114,7 @@ def test_the_ends_of_alpha() -> None:
 
 
 def test_spoiled_rows() -> None:
-    x = np.float32([[0, 1, 2], [NAN, 1, -INF], [-INF, -INF, -INF], [INF, 0, INF]])
+    x = np.array([[0, 1, 2], [NAN, 1, -INF], [-INF, -INF, -INF], [INF, 0, INF]], np.float32)
     for alpha in (1.1, 2.0, INF):
         p, to_x, _ = pulled(x, np.float32(alpha), jnp.broadcast_to(jnp.arange(3.0), (4, 3)))
         assert np.isnan(p[1, :2]).all()

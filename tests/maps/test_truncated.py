@@ -55,6 +55,12 @@ def test_top_p_keeps_the_fewest_classes_that_reach_the_mass(rng: np.random.Gener
             assert ((got > 0) == kept).all()
 
 
+def test_a_mass_that_is_just_reached_is_enough() -> None:
+    x = np.log(np.array([1, 0.5, 0.5], np.float32))
+    assert sv.softmax(x)[0] == 0.5
+    np.testing.assert_array_equal(sv.top_p_softmax(x, p=0.5), [1, 0, 0])
+
+
 def test_min_p_keeps_a_share_of_the_maximum(rng: np.random.Generator) -> None:
     x = batch(rng)
     for share in (0.0, 0.05, 0.3, 1.0):
@@ -91,7 +97,7 @@ def test_the_gradient_is_that_of_softmax_over_what_is_kept(rng: np.random.Genera
 
 
 def test_spoiled_rows() -> None:
-    x = np.float32([[0, 1, 2], [NAN, 1, -INF], [-INF, -INF, -INF], [INF, 0, INF]])
+    x = np.array([[0, 1, 2], [NAN, 1, -INF], [-INF, -INF, -INF], [INF, 0, INF]], np.float32)
     v = jnp.broadcast_to(jnp.arange(3.0), (4, 3))
     for run in MAPS:
         p, pull = jax.vjp(run, jnp.asarray(x))
