@@ -20,6 +20,7 @@ from softmax_variants._numerics import (
 from softmax_variants._threshold import Power, solve, solve_entmax15, solve_steep
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
+from softmax_variants.maps._sparsemax import solve_sparsemax_rows
 
 
 def entmax15(logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
@@ -98,10 +99,11 @@ def entmax(
 @jax.custom_jvp
 def entmax15_rows(x: Array) -> Array:
     """Entmax with alpha = 1.5 over the last axis."""
-    return by_pieces(_entmax15, x)
+    return by_pieces(solve_entmax15_rows, x)
 
 
-def _entmax15(x: Array) -> Array:
+def solve_entmax15_rows(x: Array) -> Array:
+    """`entmax15_rows` without its derivative rule."""
     z = shift(x) / 2
     return zero_masked(x, solve_entmax15(z).normalized())
 
@@ -117,7 +119,18 @@ def _entmax15_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 @jax.custom_jvp
 def entmax_rows(x: Array, alpha: Array) -> Array:
     """Entmax over the last axis, any alpha in (0, infinity]."""
-    return by_pieces(lambda x, alpha: entmax_solution(x, alpha)[0], x, alpha)
+    return by_pieces(_entmax, x, alpha)
+
+
+def _entmax(x: Array, alpha: Array) -> Array:
+    """Where every row has an alpha with a closed power, that: two to three times as fast."""
+    closed = jnp.where(jnp.all(alpha == 1.5), 1, jnp.where(jnp.all(alpha == 2), 2, 0))
+    branches = (
+        lambda x, alpha: entmax_solution(x, alpha)[0],
+        lambda x, alpha: solve_entmax15_rows(x),
+        lambda x, alpha: solve_sparsemax_rows(x),
+    )
+    return lax.switch(closed, branches, x, alpha)
 
 
 def entmax_solution(x: Array, alpha: Array) -> tuple[Array, Array]:

@@ -46,10 +46,11 @@ def sparsemax(logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
 @jax.custom_jvp
 def sparsemax_rows(x: Array) -> Array:
     """Sparsemax over the last axis."""
-    return by_pieces(_sparsemax, x)
+    return by_pieces(solve_sparsemax_rows, x)
 
 
-def _sparsemax(x: Array) -> Array:
+def solve_sparsemax_rows(x: Array) -> Array:
+    """`sparsemax_rows` without its derivative rule."""
     y = shift(x)
     return zero_masked(x, solve_sparsemax(y).normalized())
 
