@@ -99,10 +99,16 @@ def _report_parser() -> ArgumentParser:
 
 
 def _list_parser() -> ArgumentParser:
-    return Parser(
+    parser = Parser(
         prog="python -m experiments list",
         description="Prints the contenders: how they are trained, and their formula.",
     )
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the README's table of the maps instead [flag; default: no]",
+    )
+    return parser
 
 
 def _compare(arguments: Namespace) -> int:
@@ -134,7 +140,13 @@ def _write(path: Path) -> int:
     return 0
 
 
-def _list(_: Namespace) -> int:
+def _list(arguments: Namespace) -> int:
+    if arguments.markdown:
+        from experiments.variant_table import variant_table
+
+        print(variant_table(), end="")
+        return 0
+
     from experiments.contenders import all_contenders
 
     contenders = all_contenders(Config())
