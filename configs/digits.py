@@ -1,6 +1,13 @@
 """Every variant on scikit-learn's 1,797 handwritten digits.
 
-Command:  make compare, or python -m experiments compare configs/digits.py
+Command:   make compare, or python -m experiments compare configs/digits.py
+Hardware:  2 cores of an AMD EPYC, shared with other work at the time
+Time:      4 min 8 s, 3 min 38 s of them processor time; set-up apart
+Result:    softmax 96.46% +- 0.60 accuracy, NLL 0.124 +- 0.022 (8 seeds, 95% intervals). sparsemax,
+           entmax and normmax on their own losses: no difference shown in any metric, at 1.3 to 2.4
+           classes above zero instead of 10. alpha_relu: accuracy +1.04 +- 0.82, but worse in NLL,
+           Brier score and calibration. Sparse maps that have only the NLL of their output lose up
+           to 40 points, because a zero has no gradient there.
 """
 
 from experiments.config import Config
@@ -8,4 +15,4 @@ from experiments.config import Config
 
 def get_config() -> Config:
     """Returns the config of the first comparison."""
-    return Config(steps=300, evaluations=15)
+    return Config(seeds=8, steps=300, evaluations=15, speed_rounds=6)

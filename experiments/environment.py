@@ -35,13 +35,14 @@ def describe() -> dict[str, Any]:
     }
 
 
-def compiler_options() -> dict[str, str | bool]:
+def compiler_options(level: int = 1) -> dict[str, str | bool]:
     """Returns how the small programs of a comparison are compiled.
 
     On a CPU the first level of optimisation gives steps as fast as the highest one, and takes a
-    half to a seventh of the time to compile, which is most of a comparison.
+    half to a seventh of the time to compile, which is most of a comparison. Level 0 is for what
+    runs once.
     """
-    return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else {}
+    return {"xla_backend_optimization_level": str(level)} if jax.default_backend() == "cpu" else {}
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

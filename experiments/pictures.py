@@ -52,7 +52,7 @@ def _outputs(contender: Contender, scores: np.ndarray) -> np.ndarray:
 @functools.cache
 def _evaluate() -> Callable[[Program, Array, Mapping[str, Array]], Array]:
     # Made on first use: the options ask for the device, which importing should not start.
-    return jax.jit(probabilities, static_argnums=0, compiler_options=compiler_options())
+    return jax.jit(probabilities, static_argnums=0, compiler_options=compiler_options(level=0))
 
 
 def _bars(contender: Contender, output: np.ndarray) -> Drawing:
