@@ -4,6 +4,8 @@ Every title says what went wrong there. The answers come from 50-digit arithmeti
 arithmetic in the test; no other package is run.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,14 +50,16 @@ def test_a_count_and_a_negative_axis_go_together(variant: Variant) -> None:
 
 def test_integer_scores_and_an_integer_alpha_are_not_truncated() -> None:
     """Elsewhere `[1, 2, 3]` gives a uniform answer: alpha is cast to the scores' integer type."""
-    close(sv.entmax(jnp.array([1, 2, 3]), alpha=1.5), expected("entmax", np.arange(1, 4)), atol=3e-7)
+    close(
+        sv.entmax(jnp.array([1, 2, 3]), alpha=1.5), expected("entmax", np.arange(1, 4)), atol=3e-7
+    )
     close(sv.entmax(jnp.array([1, 2, 3]), alpha=2), [0, 0, 1], atol=0)
     close(sv.sparsemax(jnp.array([0, 0, -3])), [0.5, 0.5, 0], atol=0)
 
 
 @sparse
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
-def test_large_scores_keep_their_differences(name: str, dtype: object) -> None:
+def test_large_scores_keep_their_differences(name: str, dtype: Any) -> None:
     """Elsewhere: NaN from 1e8 on, in bf16 near -1,000 and in f16 near 60,000; 1e-3 off at 1e4."""
     base = np.array([0, 0, -8, -64, 0, -4096], np.float32)
     offsets = np.array([-1000, 4096, 6e4, 1e4], np.float32)
@@ -103,7 +107,11 @@ def test_a_minus_infinite_score_costs_nothing(variant: Variant) -> None:
     close(loss_of(variant, x, 1), loss_of(variant, without, 1), atol=1e-6)
     tangent = jax.jacfwd(lambda x: loss_of(variant, x, 1))(x)
     assert np.isfinite(tangent).all()
-    close(np.asarray(tangent)[[0, 1, 3]], jax.grad(lambda x: loss_of(variant, x, 1))(without), atol=3e-7)
+    close(
+        np.asarray(tangent)[[0, 1, 3]],
+        jax.grad(lambda x: loss_of(variant, x, 1))(without),
+        atol=3e-7,
+    )
     close(jax.jacfwd(jax.grad(lambda x: loss_of(variant, x, 1)))(x)[2], np.zeros(4), atol=0)
 
 
@@ -132,7 +140,9 @@ def test_the_loss_is_finite_while_alpha_crosses_one() -> None:
     """Elsewhere the loss is NaN when a learned alpha reaches 1."""
     x = np.array([1.0, 0.4, 0.0, -0.7], np.float32)
     for alpha in (0.9, 1 - 2**-20, 1.0, 1 + 2**-20, 1.1):
-        value, slope = jax.value_and_grad(lambda a: sv.entmax_loss(x, 1, alpha=a))(jnp.float32(alpha))
+        value, slope = jax.value_and_grad(lambda a: sv.entmax_loss(x, 1, alpha=a))(
+            jnp.float32(alpha)
+        )
         rounded = float(np.float32(alpha))
         close(value, oracles.entmax_loss(x, 1, rounded), atol=1e-6)
         close(slope, oracles.loss_alpha_derivative(x, 1, rounded), atol=2e-6)
@@ -146,7 +156,9 @@ def test_alpha_that_leaves_its_interval_is_not_silent() -> None:
 
 
 def test_alpha_below_one_is_dense() -> None:
-    close(sv.entmax(jnp.array([0.0, 1.0, 2.0]), alpha=0.5), [0.178424, 0.286762, 0.534814], atol=1e-6)
+    close(
+        sv.entmax(jnp.array([0.0, 1.0, 2.0]), alpha=0.5), [0.178424, 0.286762, 0.534814], atol=1e-6
+    )
 
 
 def test_a_threshold_at_the_end_of_its_bracket() -> None:
@@ -173,7 +185,7 @@ def test_rows_sum_to_one_at_a_large_offset(name: str) -> None:
 
 @sparse
 def test_constants_and_pairs_of_huge_scores(name: str) -> None:
-    """Elsewhere 1e7 thrice gives [1, 1, 1]; [1e30, 1e30, 0] zeros; [3e38, 3e38, -3e38] [1, 1, 0]."""
+    """Elsewhere 1e7 thrice gives [1, 1, 1], and two of 3e38 beside a small one [1, 1, 0]."""
     x = np.array([[1e7, 1e7, 1e7], [1e30, 1e30, 0], [3e38, 3e38, -3e38]], np.float32)
     close(probabilities(VARIANTS[name], x), [[1 / 3] * 3, [0.5, 0.5, 0], [0.5, 0.5, 0]], atol=6e-8)
 

@@ -1,5 +1,7 @@
 """One test for each class of defect that has been confirmed in published random maps."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ def test_many_classes_far_below_the_maximum_are_drawn() -> None:
 
 
 @narrow
-def test_a_hard_sample_is_exactly_one_hot_under_jit(dtype: object) -> None:
+def test_a_hard_sample_is_exactly_one_hot_under_jit(dtype: Any) -> None:
     """Elsewhere `hard - stop_gradient(soft) + soft` leaves -1e-3 where bf16 should have 0."""
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(500, 10)), dtype)
     draw = jax.jit(lambda key, x: sv.gumbel_softmax(key, x, temperature=0.7, hard=True))
@@ -60,7 +62,7 @@ def test_a_hard_sample_is_exactly_one_hot_under_jit(dtype: object) -> None:
 
 @narrow
 @pytest.mark.parametrize("temperature", [0.0, 1e-40, 1e-4, 0.05])
-def test_temperatures_down_to_zero(dtype: object, temperature: float) -> None:
+def test_temperatures_down_to_zero(dtype: Any, temperature: float) -> None:
     """Elsewhere a temperature of 0, or a subnormal one, gives NaN."""
     logits = jnp.asarray(np.random.default_rng(1).normal(size=(500, 6)), dtype)
     p = np.asarray(

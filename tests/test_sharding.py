@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from softmax_variants.variants import VARIANTS, Variant
 from tests.conformance.cases import DETERMINISTIC, Floats, close, over, scores
+from tests.conformance.loss_cases import loss_of
 
 DEVICES = 8
 CORES = ("softmax", "sparsemax", "entmax15", "entmax")
@@ -86,9 +87,7 @@ def test_a_sharded_class_axis_changes_nothing(variant: Variant, kind: AxisType) 
 @over([VARIANTS[name] for name in CORES])
 @kinds
 @pytest.mark.parametrize("n", [64, 1024])
-def test_thresholds_are_found_by_reductions_alone(
-    variant: Variant, kind: AxisType, n: int
-) -> None:
+def test_thresholds_are_found_by_reductions_alone(variant: Variant, kind: AxisType, n: int) -> None:
     """Neither a gather of the classes nor a sort across devices: only all-reduce."""
     x, w, _ = inputs(variant.name, n)
     mesh = mesh_of(kind)
@@ -140,8 +139,7 @@ def test_a_sharded_batch_needs_no_communication(variant: Variant, kind: AxisType
 
 def loss_and_gradient(variant: Variant) -> Callable[..., Any]:
     def f(x: jax.Array, labels: jax.Array) -> Any:
-        assert variant.loss is not None
-        loss, pull = jax.vjp(lambda x: variant.loss(x, labels, **variant.parameters), x)
+        loss, pull = jax.vjp(lambda x: loss_of(variant, x, labels), x)
         return loss, pull(jnp.ones_like(loss))[0]
 
     return f

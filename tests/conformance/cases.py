@@ -5,6 +5,7 @@ Compiling costs far more here than computing, so every test stacks its cases int
 """
 
 import functools
+import inspect
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ every = over(DETERMINISTIC)
 def scores(variant: Variant, shape: tuple[int, ...] = SHAPE, *, seed: int = 0) -> Floats:
     """Float32 scores that suit the variant, each row on its own scale, all multiples of 1 / 64.
 
-    A multiple of 1 / 64 stays exact when 10,000 is added, so shifted rows hold the same differences.
+    Such a score stays exact when 10,000 is added, so a shifted row holds the same differences.
     """
     rng = np.random.default_rng([seed, zlib.crc32(variant.name.encode())])
     scale = np.resize([0.25, 1.0, 2.0, 5.0], shape[:-1])[..., None] if len(shape) > 1 else 1.0
@@ -140,8 +141,6 @@ def parameter_names(variant: Variant) -> list[str]:
 
 
 def _defaults(variant: Variant) -> dict[str, Any]:
-    import inspect
-
     parameters = inspect.signature(variant.map).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 

@@ -1,4 +1,4 @@
-"""What the tests of the losses share: compiled calls, labels and targets of the batch of `cases`."""
+"""What the tests of the losses share: compiled calls, labels and targets."""
 
 import functools
 from collections.abc import Callable, Sequence

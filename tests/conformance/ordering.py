@@ -1,4 +1,4 @@
-"""Brings the tests of one variant together, so that a worker compiles a map once for all of them."""
+"""Brings the tests of one variant together: a worker then compiles a map once for all of them."""
 
 from pathlib import Path
 

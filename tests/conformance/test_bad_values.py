@@ -151,6 +151,6 @@ def test_huge_ties_share_equally(variant: Variant) -> None:
 def test_long_constant_rows_are_uniform(variant: Variant) -> None:
     """A mean that rounds above every entry, or a threshold above every score, shows here."""
     n = 300
-    x = np.broadcast_to(np.float32([0.1, 3.3, 1e4, 7e-8])[:, None], (4, n))
+    x = np.broadcast_to(np.array([0.1, 3.3, 1e4, 7e-8], np.float32)[:, None], (4, n))
     p = probabilities(variant, x)
     close(p, np.full((4, n), 1 / n), atol=1.2e-7)

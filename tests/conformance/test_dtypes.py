@@ -53,9 +53,7 @@ def test_integers_and_booleans_are_promoted_to_float32(variant: Variant) -> None
     for dtype in (np.int32, np.int8):
         same_bits(probabilities(variant, x.astype(dtype)), expected)
     truth = x > 1
-    same_bits(
-        probabilities(variant, truth), probabilities(variant, truth.astype(np.float32))
-    )
+    same_bits(probabilities(variant, truth), probabilities(variant, truth.astype(np.float32)))
 
 
 @every

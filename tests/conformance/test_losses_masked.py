@@ -38,9 +38,7 @@ def test_the_class_axis_may_be_any_axis(variant: Variant) -> None:
 def test_two_class_axes_and_soft_targets(variant: Variant) -> None:
     x, soft = scores(variant), distributions()
     expected, _ = loss_and_gradient(variant, x, soft)
-    apart, targets = (
-        np.moveaxis(array.reshape(4, 6, 2, 4), 2, 1) for array in (x, soft)
-    )
+    apart, targets = (np.moveaxis(array.reshape(4, 6, 2, 4), 2, 1) for array in (x, soft))
     found = np.asarray(loss_of(variant, apart, targets, (1, -1)))
     close(found, expected.reshape(4, 6), atol=2e-7, rtol=2e-7)
 

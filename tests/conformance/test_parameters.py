@@ -19,7 +19,7 @@ from tests.conformance.cases import (
 _compilations: list[str] = []
 
 
-def _record(event: str, _: float, **__: object) -> None:
+def _record(event: str, duration_secs: float, **__: str | int) -> None:
     if "backend_compile" in event:
         _compilations.append(event)
 
@@ -90,9 +90,7 @@ def test_the_compilation_counter_counts() -> None:
 
 
 @scalar_parameters()
-def test_a_parameter_that_is_no_real_number_is_refused_by_name(
-    variant: Variant, name: str
-) -> None:
+def test_a_parameter_that_is_no_real_number_is_refused_by_name(variant: Variant, name: str) -> None:
     x = scores(variant)
     with pytest.raises(ValueError, match=rf"{name} must .*got nan"):
         variant(x, **{name: float("nan")})

@@ -66,9 +66,7 @@ def test_equal_scores_get_equal_shares(variant: Variant) -> None:
 def test_permuting_the_classes_permutes_the_output(variant: Variant) -> None:
     x = scores(variant)
     order = np.random.default_rng(3).permutation(cases.CLASSES)
-    close(
-        probabilities(variant, x[:, order]), probabilities(variant, x)[:, order], atol=3e-7
-    )
+    close(probabilities(variant, x[:, order]), probabilities(variant, x)[:, order], atol=3e-7)
 
 
 @having(lambda row: not row.permutation_equivariant)

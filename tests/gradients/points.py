@@ -13,6 +13,7 @@ from softmax_variants.variants import VARIANTS, Variant
 from tests.conformance.cases import admissible, double
 
 Floats = NDArray[np.float64]
+Labels = NDArray[Any]
 
 COUNT, CLASSES = 6, 5
 STEP = 2e-3
@@ -40,8 +41,9 @@ def smooth_points(name: str) -> Floats:
     variant = VARIANTS[name]
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     scale = np.resize([0.3, 0.7, 1.0, 2.0], CANDIDATES)[:, None]
-    x = (scale * rng.normal(size=(CANDIDATES, CLASSES))).astype(np.float32)
-    x = admissible(variant, x).astype(np.float64)
+    # Exact in float32, which the derivatives are taken in.
+    x = (scale * rng.normal(size=(CANDIDATES, CLASSES))).astype(np.float32).astype(np.float64)
+    x = np.asarray(admissible(variant, x), np.float64)
     if variant.nonnegative_input:
         x += 0.05
     p = in_double(variant, x)

@@ -99,8 +99,15 @@ def test_two_orders_both_modes_in_float64(variant: Variant) -> None:
     """Forward and reverse, and all four ways of doing one after the other."""
     x = points.smooth_points(variant.name)[:3]
     with double():
-        check_grads(jax.jit(lambda x: variant(x)), (x,), order=2, modes=("fwd", "rev"),
-                    atol=2e-5, rtol=2e-5, eps=1e-5)
+        check_grads(
+            jax.jit(lambda x: variant(x)),
+            (x,),
+            order=2,
+            modes=("fwd", "rev"),
+            atol=2e-5,
+            rtol=2e-5,
+            eps=1e-5,
+        )
 
 
 @every

@@ -54,15 +54,14 @@ def test_the_hessian_is_the_maps_jacobian(variant: Variant) -> None:
 
 
 @pytest.mark.parametrize(("variant", "name"), LEARNED)
-def test_each_parameter_has_the_derivative_of_the_differences(
-    variant: Variant, name: str
-) -> None:
+def test_each_parameter_has_the_derivative_of_the_differences(variant: Variant, name: str) -> None:
     x = points.smooth_points(variant.name)
     value = float(np.float32(traced(variant, name)))
     soft = soft_targets()
+    narrow = x.astype(np.float32)
     for labels, wide in ((LABELS, LABELS), (soft.astype(np.float32), soft)):
         in_double = jax.jit(
-            lambda v, labels=wide: loss_of(variant, x, labels, **{name: v})  # noqa: B023 # used here
+            lambda v, labels=wide: loss_of(variant, x, labels, **{name: v})  # used here
         )
 
         def at(t: float, f: Callable[..., jax.Array] = in_double) -> points.Floats:
@@ -70,10 +69,9 @@ def test_each_parameter_has_the_derivative_of_the_differences(
                 return np.asarray(f(value + t))
 
         expected = points.difference(at)
-        narrow = x.astype(np.float32)
 
         @jax.jit
-        def moved(v: jax.Array, labels: np.ndarray = labels) -> jax.Array:
+        def moved(v: jax.Array, labels: points.Labels = labels) -> jax.Array:
             return loss_of(variant, narrow, labels, **{name: v})
 
         _, forward = jax.jvp(moved, (jnp.float32(value),), (jnp.float32(1),))
@@ -90,9 +88,19 @@ def test_soft_targets_and_smoothing_have_derivatives(variant: Variant) -> None:
     with double():
         check_grads(
             jax.jit(lambda z: loss_of(variant, x, jax.nn.softmax(z))),
-            (np.log(soft),), order=1, modes=("fwd", "rev"), atol=2e-5, rtol=2e-5, eps=1e-5,
+            (np.log(soft),),
+            order=1,
+            modes=("fwd", "rev"),
+            atol=2e-5,
+            rtol=2e-5,
+            eps=1e-5,
         )
         check_grads(
             jax.jit(lambda s: loss_of(variant, x, LABELS[:3], label_smoothing=s)),
-            (np.float64(0.2),), order=1, modes=("fwd", "rev"), atol=2e-5, rtol=2e-5, eps=1e-5,
+            (np.float64(0.2),),
+            order=1,
+            modes=("fwd", "rev"),
+            atol=2e-5,
+            rtol=2e-5,
+            eps=1e-5,
         )

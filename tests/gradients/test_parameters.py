@@ -21,7 +21,9 @@ def parameter_derivatives(variant: str, name: str) -> tuple[np.ndarray[Any, Any]
     row = VARIANTS[variant]
     x = jnp.asarray(points.smooth_points(variant), jnp.float32)
     w = jnp.asarray(points.weights(points.smooth_points(variant)), jnp.float32)
-    values = jnp.full((points.COUNT, 1), traced(row, name), jnp.float32)
+    value = traced(row, name)
+    assert value is not None
+    values = jnp.full((points.COUNT, 1), value, jnp.float32)
 
     @jax.jit
     def derivatives(values: jax.Array) -> tuple[jax.Array, ...]:
@@ -34,9 +36,7 @@ def parameter_derivatives(variant: str, name: str) -> tuple[np.ndarray[Any, Any]
 
 
 @scalar_parameters()
-def test_each_parameter_has_the_derivative_of_the_differences(
-    variant: Variant, name: str
-) -> None:
+def test_each_parameter_has_the_derivative_of_the_differences(variant: Variant, name: str) -> None:
     x = points.smooth_points(variant.name)
     value = float(np.float32(traced(variant, name)))
     expected = points.difference(
