@@ -7,10 +7,10 @@ have settled does not wait for the slowest row of the batch. An accelerator want
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from softmax_variants._numerics import is_split
 from softmax_variants._typing import Array
 
 _PIECE = 1 << 18  # values a piece: 1 MiB of float32, the size of a core's second-level cache
@@ -43,12 +43,6 @@ def _pieces(x: Array) -> int:
     # Two rows a piece at least: each core takes whole rows.
     limit = min(x.size // _PIECE, rows // 2)
     return max(count for count in range(1, limit + 1) if rows % count == 0) if limit else 1
-
-
-def is_split(x: Array, axis: int) -> bool:
-    """Whether an axis is split over an explicit mesh axis, where a reshape is restricted."""
-    spec = getattr(jax.typeof(x).sharding, "spec", None)
-    return spec is not None and len(spec) == x.ndim and spec[axis] is not None
 
 
 def _loop(kernel: Callable[..., Array], count: int, x: Array, *parameters: Array) -> Array:

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from softmax_variants._chunks import is_split
-from softmax_variants._numerics import row_max, row_sum, safe_divide
+from softmax_variants._numerics import is_split, row_max, row_sum, safe_divide, staged_sum
 from softmax_variants._powers import power
 from softmax_variants._typing import Array
 
@@ -61,7 +60,7 @@ def solve(family: Family, y: Array, start: Array, live: Array) -> Solution:
 
     def evaluate(unknown: Array) -> Solution:
         output = family.output(y, unknown)
-        return Solution(unknown, output, mass(output))
+        return Solution(unknown, output, staged_sum(output))
 
     def unfinished(state: tuple[Solution, Array, Array]) -> Array:
         _, pending, passes = state
@@ -83,19 +82,6 @@ def solve(family: Family, y: Array, start: Array, live: Array) -> Solution:
 def _off(total: Array) -> Array:
     """Whether a sum differs from 1 by more than rounding; a NaN row never does."""
     return jnp.abs(total - 1) > 3 * jnp.finfo(total.dtype).eps
-
-
-def mass(p: Array) -> Array:
-    """Sum of a row, in two stages: a thousand equal terms else drift by half a unit each time."""
-    n = p.shape[-1]
-    if n < _SHORTEST_SPLIT or is_split(p, -1):
-        return row_sum(p)
-    size = 1 << (n.bit_length() // 2)
-    whole = n - n % size
-    blocks = p[..., :whole].reshape(*p.shape[:-1], size, whole // size)
-    # The barrier keeps the compiler from merging the two stages into one.
-    parts = lax.optimization_barrier(jnp.sum(blocks, axis=-2))
-    return row_sum(parts) + row_sum(p[..., whole:])
 
 
 def block_size(n: int) -> int:
@@ -182,10 +168,6 @@ class Power(NamedTuple):
     def start(self) -> Array:
         return 1 - self.base
 
-    def threshold(self, offset: Array) -> Array:
-        """`lam`, at which the output of score `lam` is 1."""
-        return (1 - self.base - offset) / self.eps
-
     def _inside(self, y: Array, v: Array) -> Array:
         return (self.base + v > 0) & (y != -jnp.inf)
 
@@ -210,13 +192,12 @@ class Power(NamedTuple):
         return Family(self.output, self.slope, self.step, self.tolerance())
 
 
-def solve_steep(power: Power, y: Array, pending: Array, other: Solution) -> tuple[Solution, Array]:
-    """For alpha > 2: the solution of the pending rows and the smallest score they keep.
+def solve_steep(power: Power, y: Array, pending: Array, other: Solution) -> Solution:
+    """For alpha > 2: the solution of the pending rows; the others keep theirs.
 
     The support is exact: a class is in it if and only if the classes above it, measured from it,
     do not fill the simplex, a sum of differences of scores that no threshold's rounding enters.
-    With the support known, the sum is convex and increasing in its smallest output. The other rows
-    keep their solution, and 0 as the score that it is relative to.
+    With the support known, the sum is convex and increasing in its smallest output.
     """
     lowest = _lowest_of_support(y, power.eps, pending)
     least = _smallest_output(y, power.eps, lowest, pending)
@@ -224,7 +205,7 @@ def solve_steep(power: Power, y: Array, pending: Array, other: Solution) -> tupl
     kept = jnp.where(y < lowest, -jnp.inf, y - lowest)
     p = jnp.where(y == lowest, least, power.output(kept, offset))
     p = jnp.where(pending, p, other.output)
-    return Solution(offset, p, mass(p)), lowest
+    return Solution(offset, p, staged_sum(p))
 
 
 def _smallest_output(y: Array, eps: Array, lowest: Array, pending: Array) -> Array:

@@ -22,7 +22,7 @@ LAYERS: dict[str, set[str]] = {
     "_validation": {"_typing"},
     "_numerics": {"_typing", "_validation"},
     # What the threshold solvers are made of.
-    "_chunks": {"_typing"},
+    "_chunks": {"_typing", "_numerics"},
     "_powers": {"_typing"},
     "_selection": {"_typing"},
     "_threshold": {"_typing", "_validation", "_numerics", "_chunks", "_powers"},

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import masked, row_sum
+from softmax_variants._numerics import masked, staged_sum
 from softmax_variants._typing import Array
 from softmax_variants.losses._targets import Target
 
@@ -34,7 +34,7 @@ def _value(x: Array, t: Array, parameters: AlphaReluParameters) -> tuple[Array, 
     at_target = jnp.where(t == 0, 0, jnp.exp(alpha * jnp.log(jnp.where(t == 0, 1, t))))
     product = jnp.where(t == 0, 0, t * u)
     # Over one denominator, so that a perfect row is exactly 0.
-    loss = row_sum(eps * primitive + at_target - alpha * product) / (alpha * eps)
+    loss = staged_sum(eps * primitive + at_target - alpha * product) / (alpha * eps)
     return jnp.where(loss < 0, 0, loss), p
 
 
@@ -53,7 +53,7 @@ def _alpha_relu_loss_jvp(
     tangent = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
         _, p = _value(x, t, parameters)
-        tangent = tangent + row_sum(jnp.where(masked(x), 0, (p - t) * dx))
+        tangent = tangent + staged_sum(jnp.where(masked(x), 0, (p - t) * dx))
     dt = target.tangent(dtarget, x)
     if dt is not None or not all(isinstance(d, SymbolicZero) for d in dparameters):
         dt = jnp.zeros_like(t) if dt is None else dt

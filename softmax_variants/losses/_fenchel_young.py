@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import masked, row_sum, shift
+from softmax_variants._numerics import masked, shift, staged_sum
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants.losses._geometry import Geometry
 from softmax_variants.losses._targets import Target, expected_score, per_example
@@ -96,11 +96,11 @@ def _fenchel_young_jvp(
     t = target.dense(x)
     tangent = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
-        tangent = tangent + row_sum(jnp.where(masked(x), 0, (p - t) * dx))
+        tangent = tangent + staged_sum(jnp.where(masked(x), 0, (p - t) * dx))
     dt = target.tangent(dtarget, x)
     if dt is not None:
         slope = geometry.entropy_gradient(t) - shift(x)
-        tangent = tangent + row_sum(jnp.where(masked(x), 0, slope * dt))
+        tangent = tangent + staged_sum(jnp.where(masked(x), 0, slope * dt))
     # By the envelope theorem a parameter moves the conjugate as it moves the entropy of the output.
     at_output = geometry.entropy_tangent(dgeometry, p)
     if at_output is not None:

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import row_max, row_sum, shift
+from softmax_variants._numerics import row_max, shift, staged_sum
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter
-from softmax_variants.maps._entmax import entmax15_rows, entmax_solution, phi
+from softmax_variants.maps._entmax import entmax15_rows, entmax_rows, phi
 from softmax_variants.maps._normmax import normmax_rows
 from softmax_variants.maps._softmax import softmax_rows
 from softmax_variants.maps._sparsemax import sparsemax_rows
@@ -53,13 +53,13 @@ class Shannon(Geometry):
 
     def solve(self, x: Array) -> tuple[Array, Array]:
         """Softmax and the log-sum-exp."""
-        total = row_sum(jnp.exp(shift(x)))
+        total = staged_sum(jnp.exp(shift(x)))
         log_total = jnp.log(jnp.where(total == 0, 1, total))
         return softmax_rows(x, jnp.ones_like(total)), log_total
 
     def entropy(self, p: Array) -> Array:
         """`sum p log p`."""
-        return row_sum(_xlogx(p))
+        return staged_sum(_xlogx(p))
 
     def entropy_gradient(self, p: Array) -> Array:
         """`log p`, less a constant that a target of mass 1 does not feel."""
@@ -84,11 +84,11 @@ class ClosedTsallis(Geometry):
         power = self._power(p)
         best = row_max(power)
         threshold = jnp.where(best == 0, 0, (1 - best) / (self.order - 1))
-        return p, threshold - row_sum(p * (1 - power)) / self.order
+        return p, threshold - staged_sum(p * (1 - power)) / self.order
 
     def entropy(self, p: Array) -> Array:
         """`sum p (p^(order-1) - 1) / (order (order-1))`."""
-        return row_sum(p * (self._power(p) - 1)) / (self.order * (self.order - 1))
+        return staged_sum(p * (self._power(p) - 1)) / (self.order * (self.order - 1))
 
     def entropy_gradient(self, p: Array) -> Array:
         """`p^(order-1) / (order-1)`, less a constant."""
@@ -104,12 +104,17 @@ class Tsallis(Geometry):
 
     def solve(self, x: Array) -> tuple[Array, Array]:
         """Entmax, and the conjugate without cancellation."""
-        p, threshold = entmax_solution(x, self.alpha)
-        return p, threshold + row_sum(self._deformed(p)) / self.alpha
+        p = entmax_rows(x, self.alpha)
+        best = row_max(p)
+        # Where an output of 1 would stand, from the largest: its errors are those of the sum alone.
+        log_best = jnp.log(jnp.where(best == 0, 1, best))
+        threshold = -jnp.expm1(self._eps() * log_best) / self._eps()
+        threshold = jnp.where(jnp.isinf(self.alpha), 0, threshold)
+        return p, threshold + staged_sum(self._deformed(p)) / self.alpha
 
     def entropy(self, p: Array) -> Array:
         """`sum p log_alpha(p) / alpha`, which is `(sum p^alpha - 1) / (alpha (alpha-1))`."""
-        return row_sum(self._deformed(p)) / (self.alpha * self._eps())
+        return staged_sum(self._deformed(p)) / (self.alpha * self._eps())
 
     def entropy_gradient(self, p: Array) -> Array:
         """`log_alpha(p)`, less a constant."""
@@ -123,8 +128,8 @@ class Tsallis(Geometry):
             return None
         alpha, eps = self.alpha, self._eps()
         log_p = jnp.log(jnp.where(p == 0, 1, p))
-        first = row_sum(self._deformed(p)) / eps / jnp.square(alpha)
-        second = row_sum(p * jnp.square(log_p) * phi(eps * log_p)) / alpha
+        first = staged_sum(self._deformed(p)) / eps / jnp.square(alpha)
+        second = staged_sum(p * jnp.square(log_p) * phi(eps * log_p)) / alpha
         return jnp.where(jnp.isinf(alpha), 0, -(first + second)) * tangents.alpha
 
     def _eps(self) -> Array:
@@ -183,7 +188,7 @@ class Norm(Geometry):
         """Normmax, and the conjugate at it."""
         p = normmax_rows(x, self.alpha)
         scores = jnp.where(p == 0, 0, p * shift(x))
-        return p, row_sum(scores) - self.entropy(p)
+        return p, staged_sum(scores) - self.entropy(p)
 
     def entropy(self, p: Array) -> Array:
         """`||p||_alpha - 1`."""
@@ -205,7 +210,7 @@ class Norm(Geometry):
             return None
         best, log_ratio, total = self._moments(p)
         order = self._order()
-        weighted = row_sum(jnp.where(p == 0, 0, jnp.exp(order * log_ratio) * log_ratio))
+        weighted = staged_sum(jnp.where(p == 0, 0, jnp.exp(order * log_ratio) * log_ratio))
         slope = weighted / (order * total) - jnp.log(total) / jnp.square(order)
         norm = best * self._root(total)
         return jnp.where(jnp.isinf(self.alpha), 0, norm * slope) * tangents.alpha
@@ -222,8 +227,8 @@ class Norm(Geometry):
         best = row_max(p)
         off = (p == 0) | (best == 0)
         log_ratio = jnp.log(jnp.where(off, 1, p / jnp.where(best == 0, 1, best)))
-        total = row_sum(jnp.where(off, 0, jnp.exp(self._order() * log_ratio)))
-        ties = row_sum(((log_ratio == 0) & ~off).astype(p.dtype))
+        total = staged_sum(jnp.where(off, 0, jnp.exp(self._order() * log_ratio)))
+        ties = staged_sum(((log_ratio == 0) & ~off).astype(p.dtype))
         total = jnp.where(jnp.isinf(self.alpha), ties, total)
         return best, log_ratio, jnp.where(total == 0, 1, total)
 

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import classes_last, masked, row_sum, safe_divide, to_rows
+from softmax_variants._numerics import (
+    classes_last,
+    masked,
+    row_sum,
+    safe_divide,
+    staged_sum,
+    to_rows,
+)
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import (
     as_axes,
@@ -67,7 +74,7 @@ class Target(NamedTuple):
 
 def expected_score(target: Array, scores: Array) -> Array:
     """`<t, y>`, in which a class without target mass counts nothing, whatever its score."""
-    return row_sum(jnp.where(target == 0, 0, target * scores))
+    return staged_sum(jnp.where(target == 0, 0, target * scores))
 
 
 def per_example(

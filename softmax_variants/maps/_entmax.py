@@ -126,15 +126,14 @@ def _entmax(x: Array, alpha: Array) -> Array:
     """Where every row has an alpha with a closed power, that: two to three times as fast."""
     closed = jnp.where(jnp.all(alpha == 1.5), 1, jnp.where(jnp.all(alpha == 2), 2, 0))
     branches = (
-        lambda x, alpha: entmax_solution(x, alpha)[0],
+        _solve_entmax_rows,
         lambda x, alpha: solve_entmax15_rows(x),
         lambda x, alpha: solve_sparsemax_rows(x),
     )
     return lax.switch(closed, branches, x, alpha)
 
 
-def entmax_solution(x: Array, alpha: Array) -> tuple[Array, Array]:
-    """Entmax and its threshold `lam`: `p_i^(alpha-1) = 1 + (alpha-1) (x_i - max(x) - lam)`."""
+def _solve_entmax_rows(x: Array, alpha: Array) -> Array:
     y = shift(x)
     hard = jnp.isinf(alpha)
     power = Power.of(jnp.where(hard, 2, alpha))
@@ -144,17 +143,16 @@ def entmax_solution(x: Array, alpha: Array) -> tuple[Array, Array]:
     start = jnp.where(live, power.start(), 0)
     solution = solve(power.family(), y, start, live & ~steep)
     # Above 2 the sum is not convex in the threshold: solved for the smallest output instead.
-    (offset, p, total), lowest = lax.cond(
+    _, p, total = lax.cond(
         jnp.any(live & steep),
         lambda solution: solve_steep(power, y, live & steep, solution),
-        lambda solution: (solution, jnp.zeros_like(start)),
+        lambda solution: solution,
         solution,
     )
     p = jnp.where(hard, (y == 0).astype(p.dtype), p)
-    threshold = jnp.where(live & ~hard, power.threshold(offset) + lowest, 0)
     total = jnp.where(hard, row_sum((y == 0).astype(p.dtype)), total)
     total = jnp.where(jnp.isnan(top) | ~(alpha > 0), jnp.nan, total)
-    return zero_masked(x, safe_divide(p, total)), threshold
+    return zero_masked(x, safe_divide(p, total))
 
 
 def _entmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
