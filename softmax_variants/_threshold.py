@@ -124,7 +124,7 @@ def solve_sparsemax(y: Array) -> Solution:
         return safe_divide(total - 1, slope)
 
     # Every step changes the support until one does not, which is exact.
-    family = Family(output, slope, step, 3 * jnp.finfo(y.dtype).eps)
+    family = Family(output, slope, step, float(3 * jnp.finfo(y.dtype).eps))
     top = row_max(y)
     return solve(family, y, jnp.full_like(top, -1), top == 0)
 

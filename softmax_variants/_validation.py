@@ -24,6 +24,7 @@ def as_logits(logits: ArrayLike, name: str = "logits") -> Array:
 
 def as_axes(axis: Axis, ndim: int, name: str = "axis") -> tuple[int, ...]:
     """Canonicalises an axis or a sequence of axes to a tuple of distinct non-negative integers."""
+    axes: tuple[int, ...]
     try:
         axes = (operator.index(axis),)  # type: ignore[arg-type] # index() is the test for an integer
     except TypeError:

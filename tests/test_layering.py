@@ -82,7 +82,7 @@ def forbidden_imports(path: Path) -> Iterator[str]:
     here = layer_of(module_of(path))
     allowed = ALLOWED.get(here)
     if allowed is None:
-        yield f"{path.relative_to(ROOT)}: DESIGN names no layer {here!r}; add it to LAYERS"
+        yield f"{path.relative_to(ROOT)}: no layer is named {here!r}; add it to LAYERS"
         return
     for line, name in imported_modules(path):
         top = name.split(".")[0]

@@ -104,8 +104,10 @@ def _fenchel_young_jvp(
     # By the envelope theorem a parameter moves the conjugate as it moves the entropy of the output.
     at_output = geometry.entropy_tangent(dgeometry, p)
     if at_output is not None:
-        at_target = 0 if target.is_vertex() else geometry.entropy_tangent(dgeometry, t)
-        tangent = tangent + at_target - at_output
+        tangent = tangent - at_output
+        at_target = None if target.is_vertex() else geometry.entropy_tangent(dgeometry, t)
+        if at_target is not None:
+            tangent = tangent + at_target
     return loss, tangent
 
 

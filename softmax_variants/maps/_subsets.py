@@ -7,8 +7,15 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._chunks import is_split
-from softmax_variants._numerics import masked, on_rows, reduce_rows, row_max, row_sum, zero_masked
+from softmax_variants._numerics import (
+    is_split,
+    masked,
+    on_rows,
+    reduce_rows,
+    row_max,
+    row_sum,
+    zero_masked,
+)
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_count, as_key, as_parameter
 from softmax_variants.maps._gumbel import NOTHING, gumbel, largest_ids, perturbed
