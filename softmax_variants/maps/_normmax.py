@@ -98,8 +98,9 @@ def log_excess_rows(x: Array, alpha: Array) -> Array:
     rho = exponent(alpha)
     # Where the exponent is large tau is near -1, and only `log1p` keeps the digits that count.
     base = (rho > 4).astype(y.dtype)
-    start = 1 - base + jnp.zeros_like(y[..., :1])
-    offset = solve(family(rho, base, y), y, start, row_max(y) == 0).unknown
+    live = row_max(y) == 0
+    start = jnp.where(live, 1 - base, 0)
+    offset = solve(family(rho, base, y), y, start, live).unknown
     return log_excess(y, offset, base)
 
 

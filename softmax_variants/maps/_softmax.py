@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import (
@@ -118,6 +119,9 @@ def _tempered_log_softmax(x: Array, temperature: Array, base: Array | None = Non
 
 def sharpness(temperature: Array, base: Array | None = None) -> Array:
     """`ln(base) / temperature`; infinite at temperature 0, with a zero derivative there."""
+    # Where 1 / T^2 leaves the range of the dtype the row is decided, and T no longer moves it.
+    tiny = jnp.abs(temperature) < jnp.sqrt(jnp.finfo(temperature.dtype).tiny)
+    temperature = jnp.where(tiny, lax.stop_gradient(temperature), temperature)
     zero = temperature == 0
     beta = jnp.where(zero, jnp.inf, 1 / jnp.where(zero, 1, temperature))
     if base is None:
@@ -137,6 +141,7 @@ def exponents(x: Array, beta: Array) -> tuple[Array, Array]:
     # 0 * inf is 0 on both sides: ties at infinite sharpness, anything kept at sharpness 0.
     still = (y == 0) | ((size == 0) & ~jnp.isnan(y))
     z = jnp.where(still, 0, jnp.where(still, 0, y) * size)
+    z = jnp.where(jnp.isnan(beta), jnp.nan, z)
     return jnp.where(out, -jnp.inf, z), jnp.where(flip, -y, y)
 
 
