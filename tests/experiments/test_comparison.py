@@ -38,8 +38,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(config: Path, out: Path) -> subprocess.Popen[str]:
-    """Starts a comparison in a process of its own."""
-    command = [sys.executable, "-m", "experiments", "compare", str(config), "--out", str(out)]
+    """Starts a comparison in a process of its own, which yields to the test that watches it."""
+    command = ["nice", "-n", "15", sys.executable, "-m", "experiments", "compare"]
+    command += [str(config), "--out", str(out)]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return subprocess.Popen(
         command,
