@@ -239,4 +239,4 @@ def test_the_patterns_find_what_they_are_for() -> None:
     assert UNFINISHED.search("# to" + "do: later")
     assert not UNFINISHED.search("todos and stubborn simplification")
     assert MACHINE_PATH.search("open('/ho" + "me/someone/x')")
-    assert not MACHINE_PATH.search("https://example.org/work/in/progress tests/opt/x")
+    assert not MACHINE_PATH.search("https://example.org/a/home/page tests/lib/x")

@@ -159,7 +159,7 @@ def test_keys(key: jax.Array) -> None:
     logits = np.broadcast_to(ROW, (256, 5))
     expected = np.asarray(sv.gumbel_max(key, logits))
     assert (sv.gumbel_max(raw, logits) == expected).all()
-    assert (sv.gumbel_max(np.asarray(raw), logits) == expected).all()  # type: ignore[arg-type]
+    assert (sv.gumbel_max(np.asarray(raw), logits) == expected).all()  # type: ignore[arg-type] # a raw key of NumPy
     many = jax.vmap(lambda key: sv.gumbel_max(key, ROW))(jax.random.split(key, 256))
     assert np.unique(many).size > 1
     for wrong in (None, 3, raw.astype(jnp.float32), jax.random.split(key, 2), raw[None]):
@@ -167,7 +167,7 @@ def test_keys(key: jax.Array) -> None:
             with pytest.raises(
                 TypeError, match=r"key must be one key, such as jax.random.key\(0\)"
             ):
-                draw(wrong, ROW)  # type: ignore[arg-type]
+                draw(wrong, ROW)  # type: ignore[arg-type] # refused on purpose
 
 
 def batch(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -247,4 +247,4 @@ def test_rows_that_cannot_be_relaxed(fast_key: jax.Array, hard: bool) -> None:
             assert np.isfinite(np.asarray(array)[[0, 2, 3]]).all()
         np.testing.assert_allclose(np.asarray(y)[[0, 3]].sum(-1), 1, rtol=1e-6)
     with pytest.raises(TypeError, match="hard must be a static Python bool"):
-        sv.gumbel_softmax(fast_key, x, hard=1)  # type: ignore[arg-type]
+        sv.gumbel_softmax(fast_key, x, hard=1)  # type: ignore[arg-type] # refused on purpose

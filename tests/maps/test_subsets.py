@@ -152,9 +152,9 @@ def test_what_cannot_be_counted_is_refused(fast_key: jax.Array) -> None:
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         sv.gumbel_top_k(fast_key, ROW, k=0)
     with pytest.raises(TypeError, match="k must be a static Python integer, got float"):
-        sv.relaxed_top_k(fast_key, ROW, k=2.0)  # type: ignore[arg-type]
+        sv.relaxed_top_k(fast_key, ROW, k=2.0)  # type: ignore[arg-type] # refused on purpose
     with pytest.raises(ValueError, match=r"temperature must lie in \[0, inf\], got -1"):
         sv.relaxed_top_k(fast_key, ROW, k=2, temperature=-1.0)
     for draw in (sv.gumbel_top_k, sv.relaxed_top_k):
         with pytest.raises(TypeError, match="key must be one key"):
-            draw(0, ROW, k=2)  # type: ignore[arg-type]
+            draw(0, ROW, k=2)  # type: ignore[arg-type] # refused on purpose

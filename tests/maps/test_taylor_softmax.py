@@ -51,4 +51,4 @@ def test_orders_that_are_refused(order: int) -> None:
 
 def test_the_order_is_static() -> None:
     with pytest.raises(TypeError, match="static Python integer"):
-        sv.taylor_softmax(jnp.zeros(2), order=2.0)  # type: ignore[arg-type]
+        sv.taylor_softmax(jnp.zeros(2), order=2.0)  # type: ignore[arg-type] # refused on purpose
