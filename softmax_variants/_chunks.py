@@ -19,8 +19,7 @@ _PIECE = 1 << 18  # values a piece: 1 MiB of float32, the size of a core's secon
 def by_pieces(kernel: Callable[..., Array], x: Array, *parameters: Array) -> Array:
     """`kernel(x, *parameters)`, whose rows do not depend on each other.
 
-    Parameters have the rank of `x` and size 1 or that of `x` on every axis. The result is the same
-    to the last bit wherever the pieces end.
+    Parameters have the rank of `x` and size 1 or that of `x` on every axis.
     """
     count = _pieces(x)
     if count == 1:

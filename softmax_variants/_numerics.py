@@ -150,13 +150,6 @@ def compute_dtype(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
-def in_compute_dtype(array: Array) -> Array:
-    """A real array in at least float32; integers too."""
-    if jnp.issubdtype(array.dtype, jnp.integer):
-        return array.astype(jnp.result_type(float))
-    return array.astype(compute_dtype(array.dtype))
-
-
 def classes_last(array: Array, axes: tuple[int, ...]) -> Array:
     """Moves `axes` to the end and merges them into one."""
     if axes == (array.ndim - 1,):

@@ -2,8 +2,8 @@
 
 The threshold solvers spend their time in `u^q`. XLA computes a logarithm and an exponential once
 and writes each to memory wherever two sums need it; these polynomials it fuses into the sums
-themselves, and they skip the special cases that cannot occur here. On a CPU that halves the time.
-Both are minimax fits with the relative error noted, below half a unit of float32 in the last place.
+themselves, and they skip the special cases that cannot occur here. Both are minimax fits with the
+relative error noted, below half a unit of float32 in the last place.
 """
 
 import jax.numpy as jnp

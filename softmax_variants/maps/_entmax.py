@@ -1,5 +1,6 @@
 """Entmax: from softmax (alpha = 1) through sparsemax (alpha = 2) to hardmax (alpha = infinity)."""
 
+import math
 from typing import Any
 
 import jax
@@ -123,7 +124,7 @@ def entmax_rows(x: Array, alpha: Array) -> Array:
 
 
 def _entmax(x: Array, alpha: Array) -> Array:
-    """Where every row has an alpha with a closed power, that: two to three times as fast."""
+    """By the closed power where every row has an alpha that has one, which is cheaper."""
     closed = jnp.where(jnp.all(alpha == 1.5), 1, jnp.where(jnp.all(alpha == 2), 2, 0))
     branches = (
         _solve_entmax_rows,
@@ -190,11 +191,6 @@ def phi(u: Array) -> Array:
     closed = (jnp.expm1(far) - far * jnp.exp(far)) / jnp.square(far)
     small = jnp.where(near, u, 0)
     series = jnp.zeros_like(u)
-    factorial = 1.0
-    coefficients = []
-    for k in range(8):
-        factorial *= k + 2 if k else 2
-        coefficients.append(-(k + 1) / factorial)
-    for coefficient in reversed(coefficients):
-        series = series * small + coefficient
+    for k in reversed(range(8)):
+        series = series * small - (k + 1) / math.factorial(k + 2)
     return jnp.where(near, series, closed)
