@@ -19,6 +19,7 @@ Kernel = Callable[..., Array]
 
 _LONG = 128  # classes from which a row is summed in stages
 _TERMS = 16  # terms of a stage
+_LANES = 1 << 16  # values from which the CPU's library sums them, in lanes of its own
 
 
 def on_rows(
@@ -187,6 +188,16 @@ def is_split(x: Array, axis: int) -> bool:
     return spec is not None and len(spec) == x.ndim and spec[axis] is not None
 
 
+def apart(*values: Array) -> tuple[Array, ...]:
+    """Copies of numbers a row that no other pass over the rows shares.
+
+    XLA's CPU compiler works out what a reduction sums inside the reduction, from comparisons and
+    selects apart, but a broadcast (be it of a constant) that two passes share it writes to memory
+    at full size first: each pass then takes several times as long.
+    """
+    return lax.optimization_barrier(values)
+
+
 def row_sum(x: Array) -> Array:
     """Sum over the last axis, kept."""
     return jnp.sum(x, axis=-1, keepdims=True)
@@ -197,10 +208,11 @@ def staged_sum(x: Array) -> Array:
 
     Compilers add the terms of a row one after another where the sum is fused with what it sums: a
     hundred thousand equal terms then drift by 1e-4, which no accuracy before the sum can mend.
+    Large arrays are left to XLA, which sums them in stages itself, and in half the time.
     """
     n = x.shape[-1]
     whole = n - n % _TERMS
-    if n < _LONG or is_split(x, -1):
+    if n < _LONG or x.size >= _LANES or is_split(x, -1):
         return row_sum(x)
     parts = jnp.sum(x[..., :whole].reshape(*x.shape[:-1], _TERMS, whole // _TERMS), axis=-2)
     # The barrier keeps the compiler from merging the stages into one.

@@ -15,17 +15,16 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 # Each layer of the package sees itself and the layers named here, and nothing else of the package.
-_SOLVERS = {"_chunks", "_powers", "_selection", "_threshold"}
+_SOLVERS = {"_powers", "_selection", "_threshold"}
 _BASE = {"_typing", "_validation", "_numerics", "kernels"} | _SOLVERS
 LAYERS: dict[str, set[str]] = {
     "_typing": set(),
     "_validation": {"_typing"},
     "_numerics": {"_typing", "_validation"},
     # What the threshold solvers are made of.
-    "_chunks": {"_typing", "_numerics"},
     "_powers": {"_typing"},
     "_selection": {"_typing"},
-    "_threshold": {"_typing", "_validation", "_numerics", "_chunks", "_powers"},
+    "_threshold": {"_typing", "_validation", "_numerics", "_powers"},
     "kernels": {"_typing", "_validation", "_numerics"} | _SOLVERS,
     "maps": _BASE,
     "losses": _BASE | {"maps"},

@@ -1,6 +1,8 @@
 """Entmax: from softmax (alpha = 1) through sparsemax (alpha = 2) to hardmax (alpha = infinity)."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,20 +10,19 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._chunks import by_pieces
 from softmax_variants._numerics import (
     centered_product,
+    is_split,
     on_rows,
-    row_max,
-    row_sum,
-    safe_divide,
-    shift,
+    staged_sum,
     zero_masked,
 )
-from softmax_variants._threshold import Power, solve, solve_entmax15, solve_steep
+from softmax_variants._threshold import Power, Rows, Solution, solve, solve_closed, solve_steep
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
-from softmax_variants.maps._sparsemax import solve_sparsemax_rows
+
+# The exponents 1 / (alpha - 1) of the alphas 2, 1.5 and 1.25, which powers by products serve.
+_EXPONENTS = (1, 2, 4)
 
 
 def entmax15(logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
@@ -100,13 +101,7 @@ def entmax(
 @jax.custom_jvp
 def entmax15_rows(x: Array) -> Array:
     """Entmax with alpha = 1.5 over the last axis."""
-    return by_pieces(solve_entmax15_rows, x)
-
-
-def solve_entmax15_rows(x: Array) -> Array:
-    """`entmax15_rows` without its derivative rule."""
-    z = shift(x) / 2
-    return zero_masked(x, solve_entmax15(z).normalized())
+    return zero_masked(x, solve_closed(Rows.of(x), 2).normalized())
 
 
 @entmax15_rows.defjvp
@@ -120,62 +115,114 @@ def _entmax15_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 @jax.custom_jvp
 def entmax_rows(x: Array, alpha: Array) -> Array:
     """Entmax over the last axis, any alpha in (0, infinity]."""
-    return by_pieces(_entmax, x, alpha)
+    return _by_exponent(alpha, _closed_entmax, _power_entmax, Rows.of(x), alpha)
 
 
-def _entmax(x: Array, alpha: Array) -> Array:
-    """By the closed power where every row has an alpha that has one, which is cheaper."""
-    closed = jnp.where(jnp.all(alpha == 1.5), 1, jnp.where(jnp.all(alpha == 2), 2, 0))
-    branches = (
-        _solve_entmax_rows,
-        lambda x, alpha: solve_entmax15_rows(x),
-        lambda x, alpha: solve_sparsemax_rows(x),
-    )
-    return lax.switch(closed, branches, x, alpha)
+def _by_exponent(
+    alpha: Array, closed: Callable[..., Array], general: Callable[..., Array], *operands: Any
+) -> Array:
+    """`closed(*operands, exponent=1 / (alpha - 1))` if every row's exponent is the same known one.
+
+    Else `general(*operands)`: powers by products and roots are several times as fast.
+    """
+    known = [jnp.all(alpha == 1 + 1 / exponent) for exponent in _EXPONENTS]
+    first = jnp.argmax(jnp.stack([*known, jnp.ones((), bool)]))
+    branches = [functools.partial(closed, exponent=exponent) for exponent in _EXPONENTS]
+    return lax.switch(first, [*branches, general], *operands)
 
 
-def _solve_entmax_rows(x: Array, alpha: Array) -> Array:
-    y = shift(x)
+def _closed_entmax(rows: Rows, alpha: Array, *, exponent: int) -> Array:
+    del alpha
+    return zero_masked(rows.levels[0], solve_closed(rows, exponent).normalized())
+
+
+def _power_entmax(rows: Rows, alpha: Array) -> Array:
     hard = jnp.isinf(alpha)
     power = Power.of(jnp.where(hard, 2, alpha))
-    steep = power.eps > 1
-    top = row_max(y)
-    live = top == 0
+    live, steep = rows.live(), power.eps > 1
     start = jnp.where(live, power.start(), 0)
-    solution = solve(power.family(), y, start, live & ~steep)
-    # Above 2 the sum is not convex in the threshold: solved for the smallest output instead.
-    _, p, total = lax.cond(
-        jnp.any(live & steep),
-        lambda solution: solve_steep(power, y, live & steep, solution),
-        lambda solution: solution,
-        solution,
+    solution = solve(power, rows, start, live & ~(steep | hard))
+
+    def beyond_two(carry: tuple[Solution, Array]) -> tuple[Solution, Array]:
+        """Above 2 the sum is not convex in the threshold: solved for the smallest output."""
+        gap = rows.gap(start)
+        solution = solve_steep(power, gap, live & steep, carry[0])
+        ties = jnp.where(jnp.isnan(gap), gap, (gap == 0).astype(gap.dtype))
+        output = jnp.where(hard, ties, solution.output)
+        return Solution(solution.unknown, output, staged_sum(output)), jnp.bool_(False)
+
+    # A loop of one turn at most: a `cond` would copy the outputs.
+    solution, _ = lax.while_loop(
+        lambda carry: carry[1], beyond_two, (solution, jnp.any(steep | hard))
     )
-    p = jnp.where(hard, (y == 0).astype(p.dtype), p)
-    total = jnp.where(hard, row_sum((y == 0).astype(p.dtype)), total)
-    total = jnp.where(jnp.isnan(top) | ~(alpha > 0), jnp.nan, total)
-    return zero_masked(x, safe_divide(p, total))
+    total = jnp.where(alpha > 0, solution.total, jnp.nan)
+    return zero_masked(rows.levels[0], solution._replace(total=total).normalized())
 
 
 def _entmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
     (x, alpha), (dx, dalpha) = primals, tangents
     p = entmax_rows(x, alpha)
-    off = (p == 0) | jnp.isinf(alpha)
-    log_p = jnp.log(jnp.where(off, 1, p))
-    # p^(2 - alpha), relative to its largest value: above alpha = 2 that is the smallest output's,
-    # and its own size may leave the range of the dtype.
-    order = jnp.where(jnp.isinf(alpha), 0, 2 - alpha)
-    largest = jnp.where(alpha > 2, jnp.min(log_p, axis=-1, keepdims=True, initial=0), 0)
-    slope = jnp.where(off, 0, jnp.exp(order * (log_p - largest)))
-    scale = jnp.minimum(jnp.exp(order * largest), jnp.finfo(p.dtype).max)
     direction = 0 if isinstance(dx, SymbolicZero) else dx
     if not isinstance(dalpha, SymbolicZero):
+        off = (p == 0) | jnp.isinf(alpha)
+        log_p = jnp.log(jnp.where(off, 1, p))
         direction = direction + jnp.where(off, 0, alpha_direction(log_p, alpha)) * dalpha
     if isinstance(direction, int):
         return p, jnp.zeros_like(p)
-    return p, scale * centered_product(slope, direction)
+    # p^(2 - alpha), relative to its largest value: above alpha = 2 that is the smallest output's,
+    # and its own size may leave the range of the dtype.
+    if is_split(p, -1):
+        largest = _log_smallest(p, alpha)
+    else:
+        largest = lax.cond(jnp.any(alpha > 2), _log_smallest, lambda p, _: 0 * p[..., :1], p, alpha)
+    order = jnp.where(jnp.isinf(alpha), 0, 2 - alpha)
+    scale = jnp.minimum(jnp.exp(order * largest), jnp.finfo(p.dtype).max)
+    return p, scale * centered_product(_weights(p, alpha, largest), direction)
 
 
 entmax_rows.defjvp(_entmax_jvp, symbolic_zeros=True)
+
+
+def _log_smallest(p: Array, alpha: Array) -> Array:
+    """The logarithm of the smallest output above 0, in the rows with alpha above 2; else 0."""
+    log_p = jnp.log(jnp.where(p == 0, 1, p))
+    smallest = jnp.min(log_p, axis=-1, keepdims=True, initial=0)
+    return jnp.where((alpha > 2) & (alpha < jnp.inf), smallest, 0)
+
+
+@jax.custom_jvp
+def _weights(p: Array, alpha: Array, largest: Array) -> Array:
+    """`(p / exp(largest))^(2 - alpha)`, 0 where p is 0 or alpha infinite."""
+    return _by_exponent(alpha, _weights_by_roots, _weights_by_power, p, alpha, largest)
+
+
+def _weights_by_roots(p: Array, alpha: Array, largest: Array, *, exponent: int) -> Array:
+    """`p^(1 - 1 / exponent)`."""
+    del alpha, largest
+    root, weight = p, jnp.where(p > 0, 1, p)
+    for _ in range(exponent.bit_length() - 1):
+        root = jnp.sqrt(root)
+        weight = weight * root
+    return weight
+
+
+def _weights_by_power(p: Array, alpha: Array, largest: Array) -> Array:
+    off = (p == 0) | jnp.isinf(alpha)
+    exponent = (2 - alpha) * (jnp.log(jnp.where(off, 1, p)) - largest)
+    return jnp.where(off, 0, jnp.exp(jnp.where(off, 0, exponent)))
+
+
+@_weights.defjvp
+def _weights_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    (p, alpha, largest), (dp, dalpha, dlargest) = primals, tangents
+    weight = _weights(p, alpha, largest)
+    off = (p == 0) | jnp.isinf(alpha)
+    kept = jnp.where(off, 1, p)
+    order = jnp.where(jnp.isinf(alpha), 0, 2 - alpha)
+    change = order * (dp / kept - dlargest) - (jnp.log(kept) - largest) * dalpha
+    return weight, weight * jnp.where(off, 0, change)
 
 
 def alpha_direction(log_p: Array, alpha: Array) -> Array:

@@ -1,13 +1,13 @@
 """Normmax: the regulariser is a norm of the probabilities, alpha = infinity to alpha = 1."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import on_rows, row_max, row_sum, safe_divide, shift, zero_masked
-from softmax_variants._threshold import Family, solve
+from softmax_variants._numerics import on_rows, row_max, row_sum, safe_divide, zero_masked
+from softmax_variants._threshold import Rows, solve
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
 
@@ -94,14 +94,14 @@ normmax_rows.defjvp(_normmax_jvp, symbolic_zeros=True)
 @jax.custom_jvp
 def log_excess_rows(x: Array, alpha: Array) -> Array:
     """`log(x - tau)` where it is positive, `-inf` elsewhere."""
-    y = shift(x)
-    rho = exponent(alpha)
+    rows = Rows.of(x)
     # Where the exponent is large tau is near -1, and only `log1p` keeps the digits that count.
-    base = (rho > 4).astype(y.dtype)
-    live = row_max(y) == 0
+    rho = exponent(alpha)
+    base = (rho > 4).astype(x.dtype)
+    live = rows.live()
     start = jnp.where(live, 1 - base, 0)
-    offset = solve(family(rho, base, y), y, start, live).unknown
-    return log_excess(y, offset, base)
+    offset = solve(NormPower(rho, base), rows, start, live).unknown
+    return log_excess(rows.gap(offset), offset, base)
 
 
 def _log_excess_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
@@ -156,22 +156,30 @@ def log_excess(y: Array, offset: Array, base: Array) -> Array:
     return jnp.where(inside, jnp.log(u) + lost / u, -jnp.inf)
 
 
-def family(rho: Array, base: Array, y: Array) -> Family:
+class NormPower(NamedTuple):
     """`sum u^(1 + rho) = 1`, on the scale of the norm: convex and decreasing in tau."""
 
-    def output(y: Array, offset: Array) -> Array:
-        log_u = log_excess(y, offset, base)
+    rho: Array
+    base: Array
+
+    @property
+    def keeps(self) -> bool:
+        return True
+
+    def output(self, y: Array, offset: Array) -> Array:
+        log_u = log_excess(y, offset, self.base)
         off = log_u == -jnp.inf
-        return jnp.where(off, 0, jnp.exp((1 + rho) * jnp.where(off, 0, log_u)))
+        return jnp.where(off, 0, jnp.exp((1 + self.rho) * jnp.where(off, 0, log_u)))
 
-    def slope(y: Array, offset: Array, output: Array) -> Array:
-        return row_sum(safe_divide(output, base + (y + offset)))
+    def slope(self, y: Array, offset: Array, output: Array) -> Array:
+        return row_sum(safe_divide(output, self.base + (y + offset)))
 
-    def step(total: Array, slope: Array) -> Array:
+    def step(self, total: Array, slope: Array) -> Array:
         total = jnp.where(total == 0, 1, total)
         # (norm - 1) / norm, in which the norm itself cancels from the derivative.
-        return safe_divide(total * jnp.expm1(-jnp.log(total) / (1 + rho)), slope)
+        return safe_divide(total * jnp.expm1(-jnp.log(total) / (1 + self.rho)), slope)
 
-    unit = float(jnp.finfo(y.dtype).eps)
-    # A power of 1 + rho magnifies the rounding of its argument as much.
-    return Family(output, slope, step, jnp.clip(4 * unit * (1 + rho), 4 * unit, unit**0.5 / 3))
+    def tolerance(self, dtype: Any) -> Array:
+        unit = float(jnp.finfo(dtype).eps)
+        # A power of 1 + rho magnifies the rounding of its argument as much.
+        return jnp.clip(4 * unit * (1 + self.rho), 4 * unit, unit**0.5 / 3)

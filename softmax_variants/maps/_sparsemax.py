@@ -3,14 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from softmax_variants._chunks import by_pieces
-from softmax_variants._numerics import (
-    centered_product,
-    on_rows,
-    shift,
-    zero_masked,
-)
-from softmax_variants._threshold import solve_sparsemax
+from softmax_variants._numerics import centered_product, on_rows, zero_masked
+from softmax_variants._threshold import Rows, solve_closed
 from softmax_variants._typing import Array, ArrayLike, Axis
 
 
@@ -46,13 +40,7 @@ def sparsemax(logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
 @jax.custom_jvp
 def sparsemax_rows(x: Array) -> Array:
     """Sparsemax over the last axis."""
-    return by_pieces(solve_sparsemax_rows, x)
-
-
-def solve_sparsemax_rows(x: Array) -> Array:
-    """`sparsemax_rows` without its derivative rule."""
-    y = shift(x)
-    return zero_masked(x, solve_sparsemax(y).normalized())
+    return zero_masked(x, solve_closed(Rows.of(x), 1).normalized())
 
 
 @sparsemax_rows.defjvp
