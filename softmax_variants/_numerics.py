@@ -227,6 +227,18 @@ def shift(x: Array, top: Array | None = None) -> Array:
     return jnp.where(x == top, 0, x - top)
 
 
+def below_top(x: Array, top: Array, *after: Array) -> Array:
+    """`shift(x)` for the reduction that takes it in, worked out there from the row's maximum.
+
+    Without comparisons, and tied to what it comes `after`: what does not change from pass to pass
+    of a loop the compiler would take out of it, and write to memory. Where the maximum is `+inf`,
+    what is finite is as far below it as the dtype allows.
+    """
+    top = jnp.where(top == -jnp.inf, 0, jnp.minimum(top, jnp.finfo(top.dtype).max))
+    top, zero, *_ = apart(top, jnp.zeros_like(top), *after)
+    return jnp.minimum(x - top, zero)
+
+
 def unit_of(size: Array) -> Array:
     """A power of two that brings sizes near the ends of the dtype's range well inside it.
 

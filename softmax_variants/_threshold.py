@@ -20,6 +20,7 @@ from jax import lax
 
 from softmax_variants._numerics import (
     apart,
+    below_top,
     is_split,
     row_max,
     row_sum,
@@ -65,15 +66,8 @@ class Rows(NamedTuple):
         return Rows(self.levels[level : level + 1], self.top)
 
     def gap(self, unknown: Array) -> Array:
-        """`x - max(x)`: at most 0; entries of `+inf` tie at 0; a row of `-inf` stays `-inf`.
-
-        It is tied to the unknown that it is wanted for: what does not change from pass to pass the
-        compiler would take out of the loop, and write to memory.
-        """
-        largest = jnp.finfo(self.top.dtype).max
-        top = jnp.where(self.top == -jnp.inf, 0, jnp.minimum(self.top, largest))
-        top, zero, _ = apart(top, jnp.zeros_like(top), unknown)
-        return jnp.minimum(self.levels[0] - top, zero)
+        """`x - max(x)` for the pass that wants it for this unknown."""
+        return below_top(self.levels[0], self.top, unknown)
 
 
 def _block_maxima(x: Array) -> Array:

@@ -17,7 +17,7 @@ from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter
 from softmax_variants.maps._entmax import entmax15_rows, entmax_rows, phi
 from softmax_variants.maps._normmax import normmax_rows
-from softmax_variants.maps._softmax import softmax_rows
+from softmax_variants.maps._softmax import plain_softmax_rows
 from softmax_variants.maps._sparsemax import sparsemax_rows
 
 
@@ -55,7 +55,7 @@ class Shannon(Geometry):
         """Softmax and the log-sum-exp."""
         total = staged_sum(jnp.exp(shift(x)))
         log_total = jnp.log(jnp.where(total == 0, 1, total))
-        return softmax_rows(x, jnp.ones_like(total)), log_total
+        return plain_softmax_rows(x), log_total
 
     def entropy(self, p: Array) -> Array:
         """`sum p log p`."""

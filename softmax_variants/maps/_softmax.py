@@ -9,9 +9,11 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import (
+    below_top,
     centered_product,
     masked,
     on_rows,
+    row_max,
     row_sum,
     safe_divide,
     shift,
@@ -59,7 +61,9 @@ def softmax(
       Bridle, `Probabilistic interpretation of feedforward classification network outputs
       <https://doi.org/10.1007/978-3-642-76153-9_28>`_, 1990.
     """
-    return on_rows(_tempered_softmax, logits, axis, where, _parameters(temperature, base))
+    parameters = _parameters(temperature, base)
+    kernel = _tempered_softmax if parameters else plain_softmax_rows
+    return on_rows(kernel, logits, axis, where, parameters)
 
 
 def log_softmax(
@@ -99,10 +103,14 @@ def log_softmax(
       Bridle, `Probabilistic interpretation of feedforward classification network outputs
       <https://doi.org/10.1007/978-3-642-76153-9_28>`_, 1990.
     """
-    return on_rows(_tempered_log_softmax, logits, axis, where, _parameters(temperature, base))
+    parameters = _parameters(temperature, base)
+    kernel = _tempered_log_softmax if parameters else plain_log_softmax_rows
+    return on_rows(kernel, logits, axis, where, parameters)
 
 
 def _parameters(temperature: ArrayLike, base: ArrayLike | None) -> dict[str, Array]:
+    if base is None and isinstance(temperature, int | float) and temperature == 1:
+        return {}
     parameters = {"temperature": as_parameter(temperature, "temperature")}
     if base is not None:
         parameters["base"] = as_parameter(base, "base", low=0, low_open=True)
@@ -115,6 +123,36 @@ def _tempered_softmax(x: Array, temperature: Array, base: Array | None = None) -
 
 def _tempered_log_softmax(x: Array, temperature: Array, base: Array | None = None) -> Array:
     return log_softmax_rows(x, sharpness(temperature, base))
+
+
+@jax.custom_jvp
+def plain_softmax_rows(x: Array) -> Array:
+    """Softmax over the last axis, without a temperature: two thirds of the time."""
+    top = row_max(x)
+    total = row_sum(jnp.exp(below_top(x, top)))
+    inverse = safe_divide(jnp.ones_like(total), total)
+    return zero_masked(x, jnp.exp(below_top(x, top, total)) * inverse)
+
+
+@plain_softmax_rows.defjvp
+def _plain_softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    p = plain_softmax_rows(*primals)
+    return p, centered_product(p, *tangents)
+
+
+@jax.custom_jvp
+def plain_log_softmax_rows(x: Array) -> Array:
+    """Log-softmax over the last axis, without a temperature."""
+    top = row_max(x)
+    total = row_sum(jnp.exp(below_top(x, top)))
+    log_total = jnp.log(jnp.where(total == 0, 1, total))
+    return jnp.where(masked(x), -jnp.inf, shift(x, top) - log_total)
+
+
+@plain_log_softmax_rows.defjvp
+def _plain_log_softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    log_p = plain_log_softmax_rows(*primals)
+    return log_p, _less_mean(log_p, *tangents)
 
 
 def sharpness(temperature: Array, base: Array | None = None) -> Array:
