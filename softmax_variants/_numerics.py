@@ -178,8 +178,25 @@ def from_rows(rows: Array, logits: Array, axes: tuple[int, ...]) -> Array:
 
 
 def row_max(x: Array) -> Array:
-    """Maximum over the last axis, kept; `-inf` for an empty axis."""
-    return jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf)
+    """Maximum over the last axis, kept; `-inf` for an empty axis, NaN for a row with a NaN."""
+    return spoil(jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf), x)
+
+
+def spoil(value: Array, x: Array) -> Array:
+    """`value`, one a row, and NaN where the row has a NaN.
+
+    The library that XLA's CPU compiler gives large reductions to takes a NaN for missing in a
+    maximum or minimum; in a sum it does not.
+    """
+    doubtful = jnp.isnan(row_sum(lax.stop_gradient(x)))
+    # Infinities of both signs also add up to NaN: only where a row is in doubt is every entry seen.
+    spoiled = lax.cond(
+        jnp.any(doubtful),
+        lambda x: jnp.any(jnp.isnan(x), axis=-1, keepdims=True),
+        lambda x: jnp.zeros_like(doubtful),
+        lax.stop_gradient(x),
+    )
+    return jnp.where(spoiled, jnp.nan, value)
 
 
 def is_split(x: Array, axis: int) -> bool:

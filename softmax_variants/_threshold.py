@@ -25,6 +25,7 @@ from softmax_variants._numerics import (
     row_max,
     row_sum,
     safe_divide,
+    spoil,
     staged_sum,
 )
 from softmax_variants._powers import power
@@ -55,7 +56,8 @@ class Rows(NamedTuple):
         levels = [x]
         while levels[-1].shape[-1] >= _SHORTEST_SPLIT and not is_split(levels[-1], -1):
             levels.append(_block_maxima(levels[-1]))
-        return cls(tuple(levels), row_max(levels[-1]))
+        top = jnp.max(levels[-1], axis=-1, keepdims=True, initial=-jnp.inf)
+        return cls(tuple(levels), spoil(top, x))
 
     def live(self) -> Array:
         """Which rows have a solution: something is kept, and nothing is NaN."""

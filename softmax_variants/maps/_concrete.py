@@ -6,7 +6,7 @@ from jax.scipy.special import gammaln
 from softmax_variants._numerics import masked, reduce_rows, row_sum
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_logits, as_parameter
-from softmax_variants.maps._softmax import log_softmax_rows
+from softmax_variants.maps._softmax import plain_log_softmax_rows
 
 
 def concrete_log_prob(
@@ -98,7 +98,7 @@ def concrete_log_prob_rows(x: Array, log_sample: Array, temperature: Array) -> A
     y = jnp.where(kept, log_sample, 0)
     temperature = jnp.where(temperature > 0, temperature, jnp.nan)
     scores = jnp.where(kept, x - temperature * y, -jnp.inf)
-    log_p = log_softmax_rows(scores, jnp.ones_like(temperature))
+    log_p = plain_log_softmax_rows(scores)
     count = row_sum(kept.astype(x.dtype))
     # log Gamma of 1 and 2 is 0, which its approximation misses by some rounding errors.
     factorial = jnp.where(count > 2, gammaln(jnp.maximum(count, 2)), 0)

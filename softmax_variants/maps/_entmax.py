@@ -23,6 +23,7 @@ from softmax_variants._validation import as_parameter
 
 # The exponents 1 / (alpha - 1) of the alphas 2, 1.5 and 1.25, which powers by products serve.
 _EXPONENTS = (1, 2, 4)
+_WORTHWHILE = 1 << 14
 
 
 def entmax15(logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
@@ -123,8 +124,11 @@ def _by_exponent(
 ) -> Array:
     """`closed(*operands, exponent=1 / (alpha - 1))` if every row's exponent is the same known one.
 
-    Else `general(*operands)`: powers by products and roots are several times as fast.
+    Else `general(*operands)`: powers by products and roots are several times as fast, which on few
+    numbers does not pay for compiling them all.
     """
+    if max(leaf.size for leaf in jax.tree.leaves(operands)) < _WORTHWHILE:
+        return general(*operands)
     known = [jnp.all(alpha == 1 + 1 / exponent) for exponent in _EXPONENTS]
     first = jnp.argmax(jnp.stack([*known, jnp.ones((), bool)]))
     branches = [functools.partial(closed, exponent=exponent) for exponent in _EXPONENTS]

@@ -72,7 +72,7 @@ def fused_rows(x: Array, strength: Array) -> Array:
 
     What sparsemax makes of it is invariant to that shift, so it is differentiated as without.
     """
-    y = bounded(x)
+    y = bounded(x, strength)
     chain = Chain.of(y, masked(x), strength)
     # A chain that is all one group has no jumps: there infinity times 0 is 0.
     pull = jnp.where(chain.pull == 0, 0, chain.pull * strength)
@@ -84,7 +84,7 @@ def fused_rows(x: Array, strength: Array) -> Array:
 def _fused_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
     (x, strength), (dx, dstrength) = primals, tangents
     out = masked(x)
-    chain = Chain.of(*lax.stop_gradient((bounded(x), out, strength)))
+    chain = Chain.of(*lax.stop_gradient((bounded(x, strength), out, strength)))
     tangent = jnp.zeros_like(x)
     if not isinstance(dx, SymbolicZero):
         tangent = chain.mean(jnp.where(out, 0, dx))
@@ -96,9 +96,14 @@ def _fused_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple
 fused_rows.defjvp(_fused_jvp, symbolic_zeros=True)
 
 
-def bounded(x: Array) -> Array:
-    """Scores less their maximum, bounded so that sums of them stay finite."""
-    return jnp.maximum(shift(x), -(float(jnp.finfo(x.dtype).max) ** 0.75))
+def bounded(x: Array, strength: Array) -> Array:
+    """Scores less their maximum, bounded where they no longer matter, so that sums stay exact.
+
+    Fusing moves a value by 2 strengths at most (Condat 2013): whatever is more than 4 strengths
+    and 1 below the maximum is not fused with what ends above the threshold, and ends at 0.
+    """
+    largest = float(jnp.finfo(x.dtype).max) ** 0.75
+    return jnp.maximum(shift(x), -jnp.minimum(8 * strength + 4, largest))
 
 
 class Chain(NamedTuple):

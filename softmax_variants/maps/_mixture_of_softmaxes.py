@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from softmax_variants._numerics import from_rows, masked, to_rows
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_axes, as_logits, as_mask, check_broadcastable
-from softmax_variants.maps._softmax import softmax_rows
+from softmax_variants.maps._softmax import plain_softmax_rows
 
 
 def mixture_of_softmaxes(
@@ -75,9 +75,8 @@ def _mixture(
     place = components - sum(a < components for a in axes)
     used = jnp.any(~masked(rows), axis=-1) & ~masked(weights)
     weights = jnp.where(used, weights, -jnp.inf)
-    one = jnp.ones((), rows.dtype)
-    p = softmax_rows(jnp.where(used[..., None], rows, -jnp.inf), one)
-    share = jnp.moveaxis(softmax_rows(jnp.moveaxis(weights, place, -1), one), -1, place)
+    p = plain_softmax_rows(jnp.where(used[..., None], rows, -jnp.inf))
+    share = jnp.moveaxis(plain_softmax_rows(jnp.moveaxis(weights, place, -1)), -1, place)
     # A component left out is 0 already; a select keeps a NaN's row from reaching its gradient.
     mixed = jnp.sum(jnp.where(used[..., None], share[..., None] * p, 0), axis=place)
     shape = tuple(n for a, n in enumerate(logits.shape) if a != components)

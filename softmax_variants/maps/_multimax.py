@@ -8,7 +8,7 @@ from jax import lax
 from softmax_variants._numerics import masked, on_rows, row_max
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_axes, as_logits, as_parameter
-from softmax_variants.maps._softmax import softmax_rows
+from softmax_variants.maps._softmax import plain_softmax_rows
 
 _LARGEST_SQUARED = 2.0**62  # the square of a larger excess could leave the range of float32
 
@@ -99,7 +99,7 @@ def multimax_rows(x: Array, **parameters: Array) -> Array:
         square = jnp.clip(difference, -limit, limit) * jnp.minimum(both, limit)
         bent = bent + (square if i % 2 else -square) * t
     bent = jnp.where(infinite, jnp.where(x == jnp.inf, 0, -jnp.inf), bent)
-    return softmax_rows(jnp.where(out, -jnp.inf, bent), jnp.ones((), x.dtype))
+    return plain_softmax_rows(jnp.where(out, -jnp.inf, bent))
 
 
 def _per_row(value: Array, ndim: int, axes: tuple[int, ...]) -> Array:

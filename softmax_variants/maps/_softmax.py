@@ -109,7 +109,7 @@ def log_softmax(
 
 
 def _parameters(temperature: ArrayLike, base: ArrayLike | None) -> dict[str, Array]:
-    if base is None and isinstance(temperature, int | float) and temperature == 1:
+    if base is None and type(temperature) in (int, float) and temperature == 1:
         return {}
     parameters = {"temperature": as_parameter(temperature, "temperature")}
     if base is not None:

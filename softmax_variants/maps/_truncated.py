@@ -6,7 +6,7 @@ from softmax_variants._numerics import masked, on_rows, row_max, row_sum, shift,
 from softmax_variants._selection import kth_largest, largest_threshold
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_count, as_parameter
-from softmax_variants.maps._softmax import softmax_rows
+from softmax_variants.maps._softmax import plain_softmax_rows
 
 
 def top_k_softmax(
@@ -141,7 +141,7 @@ def top_k_softmax_rows(x: Array, k: int) -> Array:
 
 def top_p_softmax_rows(x: Array, p: Array) -> Array:
     """Softmax over the nucleus of mass p of the last axis."""
-    probability = softmax_rows(x, jnp.ones_like(p))
+    probability = plain_softmax_rows(x)
     y = shift(x)
 
     def reached(score: Array) -> Array:
@@ -168,5 +168,5 @@ def softmax_over(x: Array, kept: Array, valid: Array | None = None) -> Array:
     top = row_max(x)
     # A row with a NaN keeps it, and so is NaN throughout, value and derivative.
     scores = jnp.where(kept | jnp.isnan(top), x, -jnp.inf)
-    p = softmax_rows(scores, jnp.ones_like(top))
+    p = plain_softmax_rows(scores)
     return p if valid is None else zero_masked(x, jnp.where(valid, p, jnp.nan))

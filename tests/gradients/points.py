@@ -80,8 +80,8 @@ def jacobian(variant: Variant, x: Floats) -> Floats:
     return np.stack(columns, axis=-1)
 
 
-def weights(x: Floats) -> Floats:
-    return np.random.default_rng(11).normal(size=x.shape)
+def weights(x: Floats, *, seed: int = 11) -> Floats:
+    return np.random.default_rng(seed).normal(size=x.shape)
 
 
 def on_host(tree: Any) -> Any:

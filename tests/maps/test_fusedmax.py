@@ -120,3 +120,14 @@ def test_spoiled_rows(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(p[3, :3], [1, 0, 0])
     np.testing.assert_array_equal(p[4:], clean[4:])
     np.testing.assert_array_equal(to_x[4:], clean_to_x[4:])
+
+
+def test_ties_far_above_the_rest_share_wherever_they_stand(rng: np.random.Generator) -> None:
+    """Sums with scores of that size would lose what is decided here."""
+    x = batch(rng)
+    expected = np.zeros(x.shape[-1])
+    expected[3:5] = 0.5
+    for high in (1e4, 1e30, INF):
+        x[:, 3:5] = high
+        p = np.asarray(pulled(x, np.float32(0.3), x)[0])
+        np.testing.assert_allclose(p, np.broadcast_to(expected, p.shape), atol=1e-7)
