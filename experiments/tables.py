@@ -1,7 +1,8 @@
 """The tables that `compare` prints; every line fits in 118 columns."""
 
-from collections.abc import Sequence
 from typing import Any
+
+from experiments.measured import layout
 
 Figures = dict[str, Any]
 # Heading, metric, factor, digits.
@@ -28,7 +29,7 @@ def main_table(results: Figures) -> str:
         "width of its interval; a step trains all seeds",
         "and learning rates at once; compilation is not in it.",
     ]
-    return "\n".join([_layout(header, rows), *notes, *_endings(results)])
+    return "\n".join([layout(header, rows), *notes, *_endings(results)])
 
 
 def difference_table(results: Figures) -> str:
@@ -43,7 +44,7 @@ def difference_table(results: Figures) -> str:
         "+ better, - worse, > more, < less; no mark: the interval covers zero, which shows no "
         "difference.",
     ]
-    return "\n".join([_layout(header, rows), *notes])
+    return "\n".join([layout(header, rows), *notes])
 
 
 def _label(contender: Figures) -> str:
@@ -76,18 +77,6 @@ def _plus_minus(interval: Figures | None, factor: float, digits: int, sign: str 
         return estimate
     half = factor * (interval["upper"] - interval["lower"]) / 2.0
     return f"{estimate} ±{half:.{digits}f}"
-
-
-def _layout(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    table = [header, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
-    aligns = ["<"] + [">"] * (len(header) - 1)
-    lines = [
-        "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, aligns, widths, strict=True)).rstrip()
-        for row in table
-    ]
-    rule = "-" * max(len(line) for line in lines)
-    return "\n".join([lines[0], rule, *lines[1:], rule])
 
 
 def _endings(results: Figures) -> list[str]:
