@@ -19,7 +19,7 @@ Kernel = Callable[..., Array]
 
 _LONG = 128  # classes from which a row is summed in stages
 _TERMS = 16  # terms of a stage
-_LANES = 1 << 16  # values from which the CPU's library sums them, in lanes of its own
+_LANES = 1 << 16  # values from which a library sums them on the CPU, in lanes of its own
 
 
 def on_rows(
@@ -225,16 +225,24 @@ def staged_sum(x: Array) -> Array:
 
     Compilers add the terms of a row one after another where the sum is fused with what it sums: a
     hundred thousand equal terms then drift by 1e-4, which no accuracy before the sum can mend.
-    Large arrays are left to XLA, which sums them in stages itself, and in half the time.
     """
     n = x.shape[-1]
     whole = n - n % _TERMS
-    if n < _LONG or x.size >= _LANES or is_split(x, -1):
+    if n < _LONG or is_split(x, -1):
         return row_sum(x)
-    parts = jnp.sum(x[..., :whole].reshape(*x.shape[:-1], _TERMS, whole // _TERMS), axis=-2)
     # The barrier keeps the compiler from merging the stages into one.
+    parts = jnp.sum(x[..., :whole].reshape(*x.shape[:-1], _TERMS, whole // _TERMS), axis=-2)
     total = staged_sum(lax.optimization_barrier(parts))
     return total if whole == n else total + row_sum(x[..., whole:])
+
+
+def sums_in_lanes(x: Array) -> bool:
+    """Whether a sum of this size is left to a library on the CPU, which does not drift.
+
+    It is if nothing but arithmetic and exponentials go into it, and from fewer values on; but a
+    device may hold a part of the array only.
+    """
+    return x.size >= _LANES
 
 
 def shift(x: Array, top: Array | None = None) -> Array:

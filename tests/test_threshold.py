@@ -11,7 +11,7 @@ from softmax_variants.maps._normmax import NormPower
 from tests import oracles
 
 ROWS, CLASSES = 48, 600
-ALPHAS = np.resize(np.float32([1.1, 1.3, 1.5, 1.75, 2.0]), ROWS)[:, None]
+ALPHAS = np.resize(np.array([1.1, 1.3, 1.5, 1.75, 2.0], np.float32), ROWS)[:, None]
 FEW = ROWS // 8
 
 
