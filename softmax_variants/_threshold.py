@@ -158,8 +158,9 @@ class State(NamedTuple):
 
 def _evaluate(family: Family, rows: Rows, unknown: Array) -> State:
     output = family.output(rows.gap(unknown), unknown)
-    # Stages would take twice the time.
-    total = row_sum(output) if sums_in_lanes(output) else staged_sum(output)
+    # Where a pass is arithmetic alone, stages would take twice the time for nothing.
+    alone = not family.keeps and sums_in_lanes(output)
+    total = row_sum(output) if alone else staged_sum(output)
     return State(unknown, output if family.keeps else None, total)
 
 

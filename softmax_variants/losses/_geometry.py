@@ -7,6 +7,7 @@ maximiser of `<p, x> - Omega(p)`, its conjugate `Omega*` the maximum, and its lo
 
 import abc
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,17 @@ class ClosedTsallis(Geometry):
         return self._power(p) / (self.order - 1)
 
 
+def mean_slope(u: Array) -> Array:
+    """`(exp(u) - 1) / u`; near 0 by its series, where XLA's `expm1` is off by several roundings."""
+    near = jnp.abs(u) < 0.3
+    small = jnp.where(near, u, 0)
+    far = jnp.where(near, 1, u)
+    series = jnp.zeros_like(u)
+    for k in reversed(range(9)):
+        series = series * small + 1 / math.factorial(k + 1)
+    return jnp.where(near, series, jnp.expm1(far) / far)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tsallis(Geometry):
@@ -108,7 +120,7 @@ class Tsallis(Geometry):
         best = row_max(p)
         # Where an output of 1 would stand, from the largest: its errors are those of the sum alone.
         log_best = jnp.log(jnp.where(best == 0, 1, best))
-        threshold = -jnp.expm1(self._eps() * log_best) / self._eps()
+        threshold = -log_best * mean_slope(self._eps() * log_best)
         threshold = jnp.where(jnp.isinf(self.alpha), 0, threshold)
         return p, threshold + staged_sum(self._deformed(p)) / self.alpha
 
@@ -138,8 +150,9 @@ class Tsallis(Geometry):
 
     def _deformed(self, p: Array) -> Array:
         """`p (p^(alpha-1) - 1)`."""
-        log_p = jnp.log(jnp.where(p == 0, 1, p))
-        return p * jnp.expm1(self._eps() * log_p)
+        exponent = self._eps() * jnp.log(jnp.where(p == 0, 1, p))
+        exponent = jnp.maximum(exponent, -(2.0**100))  # from there on all the same
+        return p * exponent * mean_slope(exponent)
 
 
 SHANNON: Geometry = Shannon()

@@ -193,7 +193,7 @@ def test_environment_says_what_the_run_ran_on(finished: Path) -> None:
     environment = json.loads((finished / "env.json").read_text())
     assert environment["versions"]["jax"]
     assert environment["backend"] == "cpu"
-    assert {"revision", "dirty", "device", "implementation", "python"} <= set(environment)
+    assert {"revision", "dirty", "device", "implementations", "python"} <= set(environment)
 
 
 def test_variants_that_fail_or_diverge_stay_in_the_table_with_the_reason(
