@@ -5,11 +5,12 @@ logits exist while the block is worked on, in the forward pass and in the revers
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import compute_dtype
 from softmax_variants._typing import Array
@@ -131,6 +132,11 @@ class Change(NamedTuple):
     bias: Array | None
     softcap: Array | None
     labels: Array | None
+
+    @classmethod
+    def of(cls, tangents: Any) -> "Change":
+        """From the tangents of a layer, where a rule takes symbolic zeros."""
+        return cls(*(None if isinstance(x, SymbolicZero) else x for x in tangents))
 
     def at(self, layout: Layout, index: Array | None) -> "Change":
         """The part of it that a block has."""

@@ -6,7 +6,6 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import apart
 from softmax_variants._typing import Array, ArrayLike
@@ -212,17 +211,12 @@ def finite(best: Array) -> Array:
     return jnp.where(best == -jnp.inf, 0, jnp.minimum(best, jnp.finfo(best.dtype).max))
 
 
-def changes(layer: Any) -> Change:
-    """The tangents of a layer, none where there is none."""
-    return Change(*(None if isinstance(x, SymbolicZero) else x for x in layer))
-
-
 def _softmax_sums_jvp(
     layout: Layout, kept: bool, primals: tuple[Layer, Known], tangents: tuple[Any, Any]
 ) -> tuple[tuple[Array, Sums], tuple[Array, Sums]]:
     layer, known = primals
     top, sums = softmax_sums(layer, known, layout, kept)
-    row, change = Row(top, sums.conjugate), changes(tangents[0])
+    row, change = Row(top, sums.conjugate), Change.of(tangents[0])
     moved = tangent_of_sums(_softmax, layer, known, row, change, layout, kept)
     return (top, sums), (jnp.zeros_like(top), moved)
 
