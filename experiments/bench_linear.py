@@ -24,9 +24,16 @@ def plain(h: jax.Array, y: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(x, axis=-1) - jnp.take_along_axis(x, y[:, None], axis=-1)[:, 0]
 
 
+def plain_entmax(h: jax.Array, y: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
+    """The loss of entmax, alpha 1.5, from the logits of all classes."""
+    return sv.entmax_loss(h @ w.T + b[None, :], y)
+
+
 CONTENDERS: dict[str, tuple[str, Callable[..., jax.Array]]] = {
     "plain logsumexp": ("plain logsumexp", plain),
     "linear_cross_entropy": ("plain logsumexp", sv.linear_cross_entropy),
+    "plain entmax_loss": ("plain entmax_loss", plain_entmax),
+    "linear_entmax_loss": ("plain entmax_loss", sv.linear_entmax_loss),
 }
 
 
