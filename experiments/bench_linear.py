@@ -50,7 +50,8 @@ def main() -> None:
         mean = lambda h, y, w, b, loss=loss: loss(h, y, w, b).mean()  # noqa: E731 # one expression
         gradient = jax.jit(jax.value_and_grad(mean, argnums=(0, 2, 3)))
         program = gradient.lower(h, y, w, b).compile()
-        memory[name] = program.memory_analysis().temp_size_in_bytes
+        analysis: Any = program.memory_analysis()
+        memory[name] = analysis.temp_size_in_bytes
         programs[name] = lambda program=program: jax.block_until_ready(program(h, y, w, b))
     # A round for each call: these are too slow for more than one round's budget.
     rounds = [interleaved(programs, 1, seed=seed) for seed in range(ROUNDS)]

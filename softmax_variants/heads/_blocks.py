@@ -7,7 +7,6 @@ logits exist while the block is worked on, in the forward pass and in the revers
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
@@ -111,7 +110,7 @@ class Layer(NamedTuple):
 
     def dtype(self) -> jnp.dtype:
         """The dtype of logits and of sums."""
-        return compute_dtype(jnp.promote_types(self.hidden.dtype, self.weight.dtype))
+        return dtype_of(self.hidden, self.weight)
 
     def at(self, layout: Layout, index: Array | None) -> "Layer":
         """The part of it that a block has."""
@@ -212,7 +211,7 @@ class Block(NamedTuple):
         return jnp.minimum(self.scores - top[:, None], bound[:, None])
 
     def on_label(self, values: Array) -> Array:
-        """`<t, values>` of each example; a class without mass counts nothing, whatever its value."""
+        """`<t, values>` of each example; a class without mass counts nothing, whatever it is."""
         if self.hit is not None:
             return jnp.sum(jnp.where(self.hit, values, 0), axis=-1)
         assert self.layer.labels is not None
@@ -266,12 +265,18 @@ class Block(NamedTuple):
         return jnp.tanh(self.raw) - self.raw * self._slope()
 
 
+def dtype_of(hidden: Array, weight: Array) -> jnp.dtype:
+    """The dtype of logits and of sums: at least float32, and that of the wider one."""
+    wide = (compute_dtype(hidden.dtype), compute_dtype(weight.dtype))
+    return jnp.dtype(max(wide, key=lambda dtype: jnp.dtype(dtype).itemsize))
+
+
 def product(a: Array, b: Array, axes: tuple[int, int], dtype: jnp.dtype) -> Array:
     """The product of two matrices over an axis of each, summed in `dtype`.
 
-    A factor keeps more digits than the other where it has them: a product is as exact as both.
+    Factors of two dtypes are widened to it: neither loses the digits that the other has not.
     """
-    both = jnp.promote_types(a.dtype, b.dtype)
+    both = a.dtype if a.dtype == b.dtype else dtype
     return lax.dot_general(
         a.astype(both),
         b.astype(both),

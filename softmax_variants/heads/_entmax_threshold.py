@@ -51,9 +51,7 @@ def output(gap: Array, state: State) -> Array:
 
 
 @output.defjvp
-def _output_jvp(
-    primals: tuple[Array, State], tangents: tuple[Array, State]
-) -> tuple[Array, Array]:
+def _output_jvp(primals: tuple[Array, State], tangents: tuple[Array, State]) -> tuple[Array, Array]:
     (gap, state), (dgap, dstate) = primals, tangents
     p = output(gap, state)
     off = (p == 0) | jnp.isinf(state.alpha)[:, None]
@@ -83,9 +81,7 @@ def solve(
     return top, State(alpha, offset[:, 0], threshold[:, 0], scale), sums
 
 
-def _survey(
-    layer: Layer, known: Known, layout: Layout, kept: bool
-) -> tuple[Array, Sums, Array]:
+def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Array, Sums, Array]:
     """The largest score, the label's and the kept sums, and the largest scores of groups."""
     zero = jnp.zeros(layer.hidden.shape[0], layer.dtype())
 

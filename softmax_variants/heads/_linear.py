@@ -135,7 +135,7 @@ def linear_cross_entropy(
     )
     penalty: Array | None = None
     if not (isinstance(z_loss, float | int) and z_loss == 0):
-        penalty = per_row(z_loss, "z_loss", batch, low=0)
+        penalty = per_row(z_loss, "z_loss", batch)
         penalty = jnp.broadcast_to(penalty.astype(problem.layer.dtype()), batch).reshape(-1)
     layout = layout_of(problem, as_block_size(block_size))
     loss, log_normalizer = over_devices(_losses, problem, penalty, layout=layout)

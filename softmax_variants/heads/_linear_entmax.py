@@ -226,7 +226,9 @@ def _threshold_change(
         return fold(step, jnp.zeros_like(top), layout, again=True)
 
     zeros = jax.tree.map(jnp.zeros_like, layer)
-    tangent = Layer(*(z if isinstance(d, SymbolicZero) else d for z, d in zip(zeros, dlayer, strict=True)))
+    tangent = Layer(
+        *(z if isinstance(d, SymbolicZero) else d for z, d in zip(zeros, dlayer, strict=True))
+    )
     _, numerator = jax.jvp(mass, (layer, state), (tangent, dstate))
     ones = State(*(jnp.zeros_like(top),) * 4)._replace(threshold=jnp.ones_like(top))
     _, slope = jax.jvp(lambda state: mass(layer, state), (state,), (ones,))

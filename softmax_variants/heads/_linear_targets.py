@@ -1,13 +1,13 @@
-"""The arguments that the losses of an output layer share: checks, and what follows from the sums."""
+"""What the losses of an output layer share: checks of arguments, and what follows from the sums."""
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from softmax_variants._numerics import compute_dtype
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_parameter, check_broadcastable
-from softmax_variants.heads._blocks import Known, Layer, Layout
+from softmax_variants.heads._blocks import Known, Layer, Layout, dtype_of
 from softmax_variants.heads._sums import Sums
 
 
@@ -121,10 +121,11 @@ def as_block_size(block_size: int | None) -> int | None:
     return None if block_size is None else as_count(block_size, "block_size")
 
 
-def per_row(value: ArrayLike | None, name: str, batch: tuple[int, ...], **limits: float) -> Array:
-    """A real parameter as one number an example, or a scalar."""
-    assert value is not None
-    array = as_parameter(value, name, **limits)
+def per_row(
+    value: ArrayLike, name: str, batch: tuple[int, ...], *, high: float = math.inf
+) -> Array:
+    """A parameter from 0 to `high`, a scalar or one number an example."""
+    array = as_parameter(value, name, low=0, high=high)
     check_broadcastable(array.shape, batch, name)
     return array
 
@@ -154,11 +155,11 @@ def as_problem(
             raise ValueError(f"softcap must be a scalar, got shape {cap.shape}")
     if class_weights is not None:
         class_weights = as_floating(class_weights, "class_weights", (classes,))
-    dtype = compute_dtype(jnp.promote_types(hidden.dtype, weight.dtype))
+    dtype = dtype_of(hidden, weight)
     smoothing: Array | None = None
     # Only a literal 0 skips the smoothing, which it then leaves as it is to the last bit.
     if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
-        smoothing = per_row(label_smoothing, "label_smoothing", batch, low=0, high=1)
+        smoothing = per_row(label_smoothing, "label_smoothing", batch, high=1)
         smoothing = jnp.broadcast_to(smoothing.astype(dtype), batch).reshape(-1)
     rows = hidden.reshape(-1, hidden.shape[-1])
     if jnp.issubdtype(labels.dtype, jnp.floating):
