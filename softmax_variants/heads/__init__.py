@@ -1,1 +1,1 @@
-"""Large output layers: losses from hidden states and weights; import them from `softmax_variants`."""
+"""Large output layers: losses from hidden states; import them from `softmax_variants`."""
