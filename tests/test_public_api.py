@@ -52,8 +52,9 @@ LOSSES = (
     "alpha_relu_loss",
 )
 GENERIC = ("fenchel_young_loss",)
+HEADS = ("linear_cross_entropy", "linear_entmax_loss")
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
-FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC)
+FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS)
 
 # What each family's positional arguments are, in this order; all others are keywords.
 POSITIONAL = {

@@ -1,0 +1,71 @@
+"""Times the losses of an output layer beside the forms that write all logits down.
+
+`python -m experiments.bench_linear` prints the time of a gradient and the temporary memory of its
+program, each also as a ratio to the plain form's, all measured in the same process in turns.
+"""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import softmax_variants as sv
+from experiments.timing import interleaved, ratios
+
+EXAMPLES, FEATURES, CLASSES, ROUNDS = 1024, 256, 50_257, 9
+
+
+def plain(h: jax.Array, y: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
+    """Cross-entropy from the logits of all classes."""
+    x = h @ w.T + b[None, :]
+    return jax.nn.logsumexp(x, axis=-1) - jnp.take_along_axis(x, y[:, None], axis=-1)[:, 0]
+
+
+def plain_entmax(h: jax.Array, y: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
+    """The loss of entmax, alpha 1.5, from the logits of all classes."""
+    return sv.entmax_loss(h @ w.T + b[None, :], y)
+
+
+CONTENDERS: dict[str, tuple[str, Callable[..., jax.Array]]] = {
+    "plain logsumexp": ("plain logsumexp", plain),
+    "linear_cross_entropy": ("plain logsumexp", sv.linear_cross_entropy),
+    "plain entmax_loss": ("plain entmax_loss", plain_entmax),
+    "linear_entmax_loss": ("plain entmax_loss", sv.linear_entmax_loss),
+}
+
+
+def main() -> None:
+    """Measures all contenders and prints one line for each."""
+    rng = np.random.default_rng(0)
+    h = jnp.asarray(rng.normal(size=(EXAMPLES, FEATURES)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(CLASSES, FEATURES)) / FEATURES**0.5, jnp.float32)
+    b = jnp.asarray(rng.normal(size=CLASSES), jnp.float32)
+    y = jnp.asarray(rng.integers(0, CLASSES, size=EXAMPLES), jnp.int32)
+    programs: dict[str, Any] = {}
+    memory = {}
+    for name, (_, loss) in CONTENDERS.items():
+        mean = lambda h, y, w, b, loss=loss: loss(h, y, w, b).mean()  # noqa: E731 # one expression
+        gradient = jax.jit(jax.value_and_grad(mean, argnums=(0, 2, 3)))
+        program = gradient.lower(h, y, w, b).compile()
+        analysis: Any = program.memory_analysis()
+        memory[name] = analysis.temp_size_in_bytes
+        programs[name] = lambda program=program: jax.block_until_ready(program(h, y, w, b))
+    # A round for each call: these are too slow for more than one round's budget.
+    rounds = [interleaved(programs, 1, seed=seed) for seed in range(ROUNDS)]
+    for name, (reference, _) in CONTENDERS.items():
+        seconds = statistics.median(timing[name].median() for timing in rounds)
+        ratio = statistics.median(
+            r for timing in rounds for r in ratios(timing[name], timing[reference])
+        )
+        print(
+            f"{name:24} {seconds * 1e3:9.1f} ms  x{ratio:5.2f}  "
+            f"{memory[name] / 1e6:7.1f} MB  1/{memory[reference] / memory[name]:.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Large output layers: losses from hidden states; import them from `softmax_variants`."""

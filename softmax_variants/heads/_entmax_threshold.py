@@ -1,0 +1,174 @@
+"""Entmax's threshold over blocks of classes: Newton's method, every pass of which starts afresh."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from softmax_variants._threshold import Power, Rows
+from softmax_variants._threshold import solve as solve_rows
+from softmax_variants._typing import Array
+from softmax_variants.heads._blocks import Block, Known, Layer, Layout
+from softmax_variants.heads._sums import Sums, fold
+from softmax_variants.maps._entmax import phi
+
+_GROUP = 32  # classes of which the start of Newton's method sees the largest alone
+_MAX_PASSES = 80  # Newton takes a few; this bounds the bisection that alpha > 2 may need
+
+
+class State(NamedTuple):
+    """What the outputs of each example follow from; one number an example each.
+
+    Attributes:
+      alpha: entmax's.
+      offset: the unknown of `Power`; a constant to all derivatives.
+      threshold: the same unknown as a shift of the scores, which carries the derivatives.
+      scale: the inverse of the outputs' sum, 1 up to rounding; a constant to all derivatives.
+    """
+
+    alpha: Array
+    offset: Array
+    threshold: Array
+    scale: Array
+
+
+def _family(alpha: Array) -> Power:
+    return Power.of(jnp.where(jnp.isinf(alpha), 2, alpha))
+
+
+def _raw(gap: Array, alpha: Array, offset: Array) -> Array:
+    """The outputs before they are scaled; `alpha` and `offset` are [examples, 1]."""
+    p = _family(alpha).output(gap, offset)
+    ties = jnp.where(jnp.isnan(gap), gap, (gap == 0).astype(gap.dtype))
+    return jnp.where(jnp.isinf(alpha), ties, p)
+
+
+@jax.custom_jvp
+def output(gap: Array, state: State) -> Array:
+    """Entmax's outputs for a block of `scores - top`."""
+    return _raw(gap, state.alpha[:, None], state.offset[:, None]) * state.scale[:, None]
+
+
+@output.defjvp
+def _output_jvp(primals: tuple[Array, State], tangents: tuple[Array, State]) -> tuple[Array, Array]:
+    (gap, state), (dgap, dstate) = primals, tangents
+    p = output(gap, state)
+    off = (p == 0) | jnp.isinf(state.alpha)[:, None]
+    log_p = jnp.log(jnp.where(off, 1, p))
+    u = (jnp.where(jnp.isinf(state.alpha), 2, state.alpha) - 1)[:, None] * log_p
+    inner = dgap - dstate.threshold[:, None] + jnp.square(log_p) * phi(u) * dstate.alpha[:, None]
+    return p, jnp.where(off, 0, p * jnp.exp(-u) * jnp.where(off, 0, inner))
+
+
+def solve(
+    layer: Layer, alpha: Array, known: Known, layout: Layout, kept: bool
+) -> tuple[Array, State, Sums]:
+    """The largest score, the state, and the sums but for the conjugate."""
+    top, sums, largest = _survey(layer, known, layout, kept)
+    order = alpha[:, None]
+    power = _family(order)
+    live = jnp.isfinite(top) & (largest > -jnp.inf).any(axis=-1)
+    steep = (power.eps > 1)[:, 0]
+    # Fewer classes have a smaller sum: their threshold lies to the left of that of all.
+    start = jnp.broadcast_to(power.start(), order.shape)
+    few = Rows((largest,), top[:, None])
+    start = solve_rows(power, few, start, (live & ~steep)[:, None]).unknown
+    offset, total = _newton(layer, order, power, known, layout, top, start, live, steep)
+    total = jnp.where(alpha > 0, total, jnp.nan)
+    scale = jnp.where(total == 0, 0, 1 / jnp.where(total == 0, 1, total))
+    threshold = (1 - power.base - offset) / power.eps
+    return top, State(alpha, offset[:, 0], threshold[:, 0], scale), sums
+
+
+def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Array, Sums, Array]:
+    """The largest score, the label's and the kept sums, and the largest scores of groups."""
+    zero = jnp.zeros(layer.hidden.shape[0], layer.dtype())
+
+    def groups(scores: Array) -> Array:
+        size = min(_GROUP, scores.shape[1])
+        whole = scores.shape[1] // size
+        return jnp.max(scores[:, : size * whole].reshape(-1, size, whole), axis=1)
+
+    def step(carry: Any, index: Array | None) -> tuple[Any, Array]:
+        best, mass, count, label, rest = carry
+        block = Block.of(layer, known, layout, index)
+        old, best = best, jnp.maximum(best, jnp.max(block.scores, axis=-1))
+        top = _finite(best)
+        lower = jnp.where(old == -jnp.inf, 0, _finite(old) - top)
+        gap = block.gap(top)
+        label = label + lower * mass + block.on_label(gap)
+        mass = mass + block.on_label(jnp.ones_like(gap))
+        if rest is not None:
+            rest = rest + lower * count + block.on_kept(gap)
+            count = count + block.on_kept(jnp.ones_like(gap))
+        return (best, mass, count, label, rest), groups(block.scores)
+
+    start = (jnp.full_like(zero, -jnp.inf), zero, zero, zero, zero if kept else None)
+    carry, largest = lax.scan(step, start, jnp.arange(layout.count, dtype=jnp.int32))
+    largest = jnp.moveaxis(largest, 0, 1).reshape(zero.shape[0], -1)
+    if layout.rest:
+        carry, last = step(carry, None)
+        largest = jnp.concatenate([largest, last], axis=-1)
+    best, _, _, label, rest = carry
+    return _finite(best), Sums(zero, label, rest), largest
+
+
+def _finite(best: Array) -> Array:
+    return jnp.where(best == -jnp.inf, 0, jnp.minimum(best, jnp.finfo(best.dtype).max))
+
+
+def _newton(
+    layer: Layer,
+    alpha: Array,
+    power: Power,
+    known: Known,
+    layout: Layout,
+    top: Array,
+    start: Array,
+    live: Array,
+    steep: Array,
+) -> tuple[Array, Array]:
+    """The unknown of each row and the sum of its outputs.
+
+    Up to alpha = 2 the steps are monotone. Above, the sum is not convex: a step that leaves the
+    bracket is replaced by the bracket's middle.
+    """
+    unit = jnp.finfo(top.dtype).eps
+
+    def evaluate(offset: Array) -> tuple[Array, Array]:
+        def step(carry: tuple[Array, Array], index: Array | None) -> tuple[Array, Array]:
+            gap = Block.of(layer, known, layout, index).gap(top)
+            p = _raw(gap, alpha, offset)
+            return carry[0] + jnp.sum(p, axis=-1), carry[1] + power.slope(gap, offset, p)[:, 0]
+
+        return fold(step, (jnp.zeros_like(top), jnp.zeros_like(top)), layout)
+
+    def unfinished(carry: Any) -> Array:
+        return jnp.any(carry[3]) & (carry[-1] < _MAX_PASSES)
+
+    def advance(carry: Any) -> Any:
+        offset, total, slope, pending, low, high, passes = carry
+        step = power.step(total[:, None], slope[:, None])
+        last = jnp.abs(total - 1) <= jnp.broadcast_to(power.tolerance(top.dtype), alpha.shape)[:, 0]
+        # The outputs grow with the offset: too large a sum bounds it from above.
+        high = jnp.where((total > 1)[:, None], offset, high)
+        low = jnp.where((total > 1)[:, None], low, offset)
+        new = offset + step
+        inside = (new > low) & (new < high)
+        middle = low + (high - low) / 2
+        new = jnp.where(steep[:, None] & ~inside, middle, new)
+        stuck = steep & ((middle <= low) | (middle >= high))[:, 0]
+        offset = jnp.where(pending[:, None], new, offset)
+        total, slope = evaluate(offset)
+        settled = (last & ~steep) | stuck | (jnp.abs(total - 1) <= 3 * unit)
+        return offset, total, slope, pending & ~settled, low, high, passes + 1
+
+    total, slope = evaluate(start)
+    pending = live & (jnp.abs(total - 1) > 3 * unit) & ~jnp.isinf(alpha[:, 0])
+    count = jnp.asarray(layout.classes, top.dtype)
+    low = jnp.exp(-power.eps * jnp.log(count)) * 0.5 - power.base
+    high = jnp.broadcast_to(1 - power.base, start.shape)
+    carry = (start, total, slope, pending, low, high, jnp.int32(0))
+    offset, total, *_ = lax.while_loop(unfinished, advance, carry)
+    return offset, total

@@ -1,0 +1,257 @@
+"""What the losses of an output layer share: checks of arguments, and what follows from the sums."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from softmax_variants._typing import Array, ArrayLike
+from softmax_variants._validation import as_count, as_parameter, check_broadcastable
+from softmax_variants.heads._blocks import Known, Layer, Layout, dtype_of
+from softmax_variants.heads._sums import Sums
+
+
+class Weighing(NamedTuple):
+    """What turns sums into losses, besides the layer; one number an example, or none.
+
+    Attributes:
+      smoothing: [examples] mass of the uniform distribution.
+      class_weights: [classes].
+      ignored: which examples have loss 0, [examples].
+      valid: which labels are classes, [examples].
+    """
+
+    smoothing: Array | None
+    class_weights: Array | None
+    ignored: Array | None
+    valid: Array | None
+
+
+class Problem(NamedTuple):
+    """All examples on one axis."""
+
+    layer: Layer
+    known: Known
+    weighing: Weighing
+
+
+def as_floating(value: ArrayLike, name: str, shape: tuple[int | str, ...]) -> Array:
+    """An array of floating dtype with the shape, in which a string stands for any size."""
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must have a floating dtype, got dtype {array.dtype}")
+    fits = array.ndim == len(shape) and all(
+        isinstance(want, str) or want == size for want, size in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        expected = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise ValueError(f"{name} must have shape ({expected}), got {array.shape}")
+    return array
+
+
+def as_hidden(hidden: ArrayLike, weight: ArrayLike) -> tuple[Array, Array]:
+    """The hidden states and the weight, which have to fit each other."""
+    hidden = jnp.asarray(hidden)
+    if not jnp.issubdtype(hidden.dtype, jnp.floating):
+        raise TypeError(f"hidden must have a floating dtype, got dtype {hidden.dtype}")
+    if hidden.ndim == 0:
+        raise ValueError("hidden must have shape (..., features), got a scalar")
+    features = hidden.shape[-1]
+    array = jnp.asarray(weight)
+    if array.ndim == 2 and array.shape[1] != features and array.shape[0] == features:
+        raise ValueError(
+            f"weight must have shape (classes, {features}), one row a class, got {array.shape}: "
+            f"transpose it"
+        )
+    array = as_floating(array, "weight", ("classes", features))
+    if array.shape[0] == 0:
+        raise ValueError(f"weight must have at least one class, got shape {array.shape}")
+    return hidden, array
+
+
+def as_targets(
+    labels: ArrayLike, batch: tuple[int, ...], classes: int, ignore_index: int | None
+) -> Array:
+    """Class ids or distributions, checked against the examples."""
+    labels = jnp.asarray(labels)
+    if ignore_index is not None and (
+        isinstance(ignore_index, bool) or not isinstance(ignore_index, int)
+    ):
+        raise TypeError(
+            f"ignore_index must be a Python integer or None, got {type(ignore_index).__name__}"
+        )
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        if labels.shape != (*batch, classes):
+            raise ValueError(
+                f"labels of floating dtype are distributions and must have shape "
+                f"{(*batch, classes)}, got {labels.shape}"
+            )
+        if ignore_index is not None:
+            raise ValueError("ignore_index needs labels of integer dtype, got distributions")
+    elif not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"labels must be class ids (integer dtype) or distributions (floating dtype), got "
+            f"dtype {labels.dtype}"
+        )
+    elif labels.shape != batch:
+        raise ValueError(
+            f"labels of integer dtype are class ids and must have shape {batch} (hidden's shape "
+            f"without features), got {labels.shape}"
+        )
+    return labels
+
+
+def as_kept(where: ArrayLike | None, classes: int) -> Array | None:
+    """A mask of the classes."""
+    if where is None:
+        return None
+    mask = jnp.asarray(where)
+    if mask.dtype != jnp.bool_:
+        raise TypeError(f"where must be boolean (True keeps), got dtype {mask.dtype}")
+    if mask.shape != (classes,):
+        raise ValueError(
+            f"where must have shape ({classes},), one value a class for all examples, got "
+            f"{mask.shape}"
+        )
+    return mask
+
+
+def as_block_size(block_size: int | None) -> int | None:
+    """A static number of classes, or none."""
+    return None if block_size is None else as_count(block_size, "block_size")
+
+
+def per_row(
+    value: ArrayLike, name: str, batch: tuple[int, ...], *, high: float = math.inf
+) -> Array:
+    """A parameter from 0 to `high`, a scalar or one number an example."""
+    array = as_parameter(value, name, low=0, high=high)
+    check_broadcastable(array.shape, batch, name)
+    return array
+
+
+def as_problem(
+    hidden: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    *,
+    where: ArrayLike | None,
+    label_smoothing: ArrayLike,
+    softcap: ArrayLike | None,
+    class_weights: ArrayLike | None,
+    ignore_index: int | None,
+) -> tuple[Problem, tuple[int, ...]]:
+    """The arguments after all checks, and the shape of the examples."""
+    hidden, weight = as_hidden(hidden, weight)
+    batch, classes = hidden.shape[:-1], weight.shape[0]
+    labels = as_targets(labels, batch, classes, ignore_index)
+    kept = as_kept(where, classes)
+    bias = None if bias is None else as_floating(bias, "bias", (classes,))
+    cap = None
+    if softcap is not None:
+        cap = as_parameter(softcap, "softcap", low=0, low_open=True)
+        if cap.ndim:
+            raise ValueError(f"softcap must be a scalar, got shape {cap.shape}")
+    if class_weights is not None:
+        class_weights = as_floating(class_weights, "class_weights", (classes,))
+    dtype = dtype_of(hidden, weight)
+    smoothing: Array | None = None
+    # Only a literal 0 skips the smoothing, which it then leaves as it is to the last bit.
+    if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
+        smoothing = per_row(label_smoothing, "label_smoothing", batch, high=1)
+        smoothing = jnp.broadcast_to(smoothing.astype(dtype), batch).reshape(-1)
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        layer = Layer(rows, weight, bias, cap, labels.reshape(-1, classes))
+        weighing = Weighing(smoothing, class_weights, None, None)
+        return Problem(layer, Known(None, kept), weighing), batch
+    ids = labels.reshape(-1)
+    valid = ids >= 0
+    if classes <= int(jnp.iinfo(ids.dtype).max):
+        valid = valid & (ids < classes)
+    ignored = None
+    if ignore_index is not None:
+        ignored = _equals(ids, ignore_index)
+        # Selected away before and after: whatever an ignored example holds, it has no gradient.
+        rows = jnp.where(ignored[:, None], 0, rows)
+        valid = valid | ignored
+        ids = jnp.where(ignored, 0, ids)
+    ids = jnp.where(valid, ids.astype(jnp.int32), -1)
+    layer = Layer(rows, weight, bias, cap, None)
+    weighing = Weighing(smoothing, class_weights, ignored, valid)
+    return Problem(layer, Known(ids, kept), weighing), batch
+
+
+def _equals(ids: Array, value: int) -> Array:
+    info = jnp.iinfo(ids.dtype)
+    if not int(info.min) <= value <= int(info.max):
+        return jnp.zeros(ids.shape, bool)
+    return ids == jnp.asarray(value, ids.dtype)
+
+
+def class_count(known: Known, layout: Layout, dtype: jnp.dtype) -> Array:
+    """How many classes take part, at least 1."""
+    if known.kept is None:
+        return jnp.asarray(layout.classes, dtype)
+    return jnp.maximum(jnp.sum(known.kept, dtype=jnp.int32), 1).astype(dtype)
+
+
+def expected(problem: Problem, sums: Sums, layout: Layout) -> Array:
+    """The score that the smoothed target expects, relative to the largest."""
+    smoothing = problem.weighing.smoothing
+    if smoothing is None:
+        return sums.label
+    assert sums.kept is not None
+    mean = sums.kept / class_count(problem.known, layout, sums.label.dtype)
+    return (1 - smoothing) * sums.label + smoothing * mean
+
+
+def weighed(problem: Problem, loss: Array) -> Array:
+    """The losses times the weights of their labels' classes; NaN and 0 where the label says so."""
+    weighing, ids = problem.weighing, problem.known.ids
+    if weighing.class_weights is not None:
+        weights = weighing.class_weights.astype(loss.dtype)
+        if ids is not None:
+            loss = loss * jnp.take(weights, jnp.maximum(ids, 0), axis=0)
+        else:
+            assert problem.layer.labels is not None
+            loss = loss * jnp.matmul(problem.layer.labels.astype(loss.dtype), weights)
+    return loss
+
+
+def answered(problem: Problem, value: Array) -> Array:
+    """NaN where the label is no class, 0 where the example is ignored."""
+    weighing = problem.weighing
+    if weighing.valid is not None:
+        # A product: the gradient of that example is then NaN as well.
+        value = value * jnp.where(weighing.valid, 1, jnp.nan).astype(value.dtype)
+    if weighing.ignored is not None:
+        value = jnp.where(weighing.ignored, 0, value)
+    return value
+
+
+def entropy_terms(problem: Problem, layout: Layout, dtype: jnp.dtype) -> tuple[Array, ...] | None:
+    """The smoothed target's masses and how many classes have each, `(mass, count, ...)`.
+
+    For ids there are two: the label's own and that of every other class that takes part; for
+    distributions one, [examples, classes], each once. None where the target is one class.
+    """
+    smoothing, known = problem.weighing.smoothing, problem.known
+    if known.ids is None:
+        labels = problem.layer.labels
+        assert labels is not None
+        t = labels.astype(dtype)
+        if smoothing is not None:
+            kept = jnp.ones(layout.classes, bool) if known.kept is None else known.kept
+            uniform = kept.astype(dtype) / class_count(known, layout, dtype)
+            t = (1 - smoothing)[:, None] * t + smoothing[:, None] * uniform[None, :]
+        return t, jnp.ones((), dtype)
+    if smoothing is None:
+        return None
+    total = class_count(known, layout, dtype)
+    inside = jnp.ones_like(smoothing)
+    if known.kept is not None:
+        inside = jnp.take(known.kept, jnp.maximum(known.ids, 0), axis=0).astype(dtype)
+    share = smoothing / total
+    return 1 - smoothing + share * inside, jnp.ones((), dtype), share, total - inside
