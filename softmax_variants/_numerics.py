@@ -210,7 +210,7 @@ def apart(*values: Array) -> tuple[Array, ...]:
 
     XLA's CPU compiler works out what a reduction sums inside the reduction, from comparisons and
     selects apart, but a broadcast (be it of a constant) that two passes share it writes to memory
-    at full size first: each pass then takes several times as long.
+    at full size first.
     """
     return lax.optimization_barrier(values)
 
@@ -252,6 +252,11 @@ def shift(x: Array, top: Array | None = None) -> Array:
     return jnp.where(x == top, 0, x - top)
 
 
+def finite_top(top: Array) -> Array:
+    """A row's maximum as what is subtracted: 0 if nothing is kept, the largest float for `+inf`."""
+    return jnp.where(top == -jnp.inf, 0, jnp.minimum(top, jnp.finfo(top.dtype).max))
+
+
 def below_top(x: Array, top: Array, *after: Array) -> Array:
     """`shift(x)` for the reduction that takes it in, worked out there from the row's maximum.
 
@@ -259,7 +264,7 @@ def below_top(x: Array, top: Array, *after: Array) -> Array:
     of a loop the compiler would take out of it, and write to memory. Where the maximum is `+inf`,
     what is finite is as far below it as the dtype allows.
     """
-    top = jnp.where(top == -jnp.inf, 0, jnp.minimum(top, jnp.finfo(top.dtype).max))
+    top = finite_top(top)
     top, zero, *_ = apart(top, jnp.zeros_like(top), *after)
     return jnp.minimum(x - top, zero)
 

@@ -32,7 +32,7 @@ from softmax_variants._numerics import (
 from softmax_variants._powers import power
 from softmax_variants._typing import Array
 
-_BLOCK = 8  # entries a block: from 4 to 16 the time hardly depends on it
+_BLOCK = 8  # entries a block
 _SHORTEST_SPLIT = 256  # below this a pass over the row costs less than preparing the start
 _LARGE = 1 << 18  # values from which the CPU collects rows that take longer than others
 _STRAGGLERS = 8  # this part of the rows at most
@@ -158,7 +158,7 @@ class State(NamedTuple):
 
 def _evaluate(family: Family, rows: Rows, unknown: Array) -> State:
     output = family.output(rows.gap(unknown), unknown)
-    # Where a pass is arithmetic alone, stages would take twice the time for nothing.
+    # Where a pass is arithmetic alone its sum does not drift, and stages would only cost time.
     alone = not family.keeps and sums_in_lanes(output)
     total = row_sum(output) if alone else staged_sum(output)
     return State(unknown, output if family.keeps else None, total)

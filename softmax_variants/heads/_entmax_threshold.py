@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from softmax_variants._numerics import finite_top
 from softmax_variants._threshold import Power, Rows
 from softmax_variants._threshold import solve as solve_rows
 from softmax_variants._typing import Array
@@ -94,8 +95,8 @@ def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Arr
         best, mass, count, label, rest = carry
         block = Block.of(layer, known, layout, index)
         old, best = best, jnp.maximum(best, jnp.max(block.scores, axis=-1))
-        top = _finite(best)
-        lower = jnp.where(old == -jnp.inf, 0, _finite(old) - top)
+        top = finite_top(best)
+        lower = jnp.where(old == -jnp.inf, 0, finite_top(old) - top)
         gap = block.gap(top)
         label = label + lower * mass + block.on_label(gap)
         mass = mass + block.on_label(jnp.ones_like(gap))
@@ -111,11 +112,7 @@ def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Arr
         carry, last = step(carry, None)
         largest = jnp.concatenate([largest, last], axis=-1)
     best, _, _, label, rest = carry
-    return _finite(best), Sums(zero, label, rest), largest
-
-
-def _finite(best: Array) -> Array:
-    return jnp.where(best == -jnp.inf, 0, jnp.minimum(best, jnp.finfo(best.dtype).max))
+    return finite_top(best), Sums(zero, label, rest), largest
 
 
 def _newton(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from softmax_variants._numerics import apart
+from softmax_variants._numerics import apart, finite_top
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants.heads._blocks import Block, Change, Known, Layer, Layout
 from softmax_variants.heads._linear_targets import (
@@ -187,7 +187,7 @@ def softmax_sums(layer: Layer, known: Known, layout: Layout, kept: bool) -> tupl
         best, mass, count, sums = carry
         block = Block.of(layer, known, layout, index)
         best = jnp.maximum(best, jnp.max(block.scores, axis=-1))
-        top, old = finite(best), finite(carry[0])
+        top, old = finite_top(best), finite_top(carry[0])
         # The first block has nothing before it to shift.
         lower = jnp.where(carry[0] == -jnp.inf, 0, old - top)
         gap, again = block.gap(apart(top)[0]), block.gap(apart(top)[0])
@@ -203,12 +203,7 @@ def softmax_sums(layer: Layer, known: Known, layout: Layout, kept: bool) -> tupl
     start = (jnp.full_like(zero, -jnp.inf), zero, zero, Sums(zero, zero, zero if kept else None))
     best, _, _, sums = fold(step, start, layout)
     total = sums.conjugate
-    return finite(best), sums._replace(conjugate=jnp.log(jnp.where(total == 0, 1, total)))
-
-
-def finite(best: Array) -> Array:
-    """A row's largest score as what is subtracted: 0 if nothing is kept."""
-    return jnp.where(best == -jnp.inf, 0, jnp.minimum(best, jnp.finfo(best.dtype).max))
+    return finite_top(best), sums._replace(conjugate=jnp.log(jnp.where(total == 0, 1, total)))
 
 
 def _softmax_sums_jvp(
