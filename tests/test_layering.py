@@ -30,7 +30,7 @@ LAYERS: dict[str, set[str]] = {
     "losses": _BASE | {"maps"},
     "heads": _BASE | {"maps", "losses"},
     "attention": _BASE | {"maps"},
-    "rows": {"_typing", "_validation", "_numerics"},
+    "rows": {"_typing", "_validation", "_numerics", "heads"},
     "variants": _BASE | {"maps", "losses", "heads"},
 }
 # These see everything, and nobody sees them: the package never needs what they need.

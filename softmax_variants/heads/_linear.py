@@ -9,15 +9,14 @@ from jax import lax
 
 from softmax_variants._numerics import apart, finite_top
 from softmax_variants._typing import Array, ArrayLike
+from softmax_variants.heads._arguments import as_block_size, per_row
 from softmax_variants.heads._blocks import Block, Change, Known, Layer, Layout
 from softmax_variants.heads._linear_targets import (
     Problem,
     answered,
-    as_block_size,
     as_problem,
     entropy_terms,
     expected,
-    per_row,
     weighed,
 )
 from softmax_variants.heads._sharding import layout_of, over_devices

@@ -10,12 +10,12 @@ from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter, check_broadcastable
+from softmax_variants.heads._arguments import as_block_size
 from softmax_variants.heads._blocks import Block, Change, Known, Layer, Layout
 from softmax_variants.heads._entmax_threshold import State, output, solve
 from softmax_variants.heads._linear_targets import (
     Problem,
     answered,
-    as_block_size,
     as_problem,
     entropy_terms,
     expected,
