@@ -78,9 +78,10 @@ def fenchel_young_rows(x: Array, target: Target, geometry: Geometry) -> Array:
 
 
 def _loss_and_output(x: Array, target: Target, geometry: Geometry) -> tuple[Array, Array]:
-    p, conjugate = geometry.solve(x)
+    p, conjugate, rest = geometry.solve(x)
     t = target.dense(x)
-    loss = conjugate - expected_score(t, shift(x))
+    # The smaller numbers first: their sum is rounded less, and the loss itself then once.
+    loss = conjugate + (rest - expected_score(t, shift(x)))
     if not target.is_vertex():
         loss = loss + geometry.entropy(t)
     # The true value is never below 0; rounding may be.

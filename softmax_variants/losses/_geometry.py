@@ -7,7 +7,6 @@ maximiser of `<p, x> - Omega(p)`, its conjugate `Omega*` the maximum, and its lo
 
 import abc
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from softmax_variants._numerics import row_max, shift, staged_sum
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter
+from softmax_variants.losses._deformed_log import mean_slope, negated_log
 from softmax_variants.maps._entmax import entmax15_rows, entmax_rows, phi
 from softmax_variants.maps._normmax import normmax_rows
 from softmax_variants.maps._softmax import plain_softmax_rows
@@ -26,8 +26,11 @@ class Geometry(abc.ABC):
     """What a Fenchel-Young loss needs of its entropy; all arguments are rows."""
 
     @abc.abstractmethod
-    def solve(self, x: Array) -> tuple[Array, Array]:
-        """The map's output and the conjugate less the row's maximum, `Omega*(x) - max(x)`."""
+    def solve(self, x: Array) -> tuple[Array, Array, Array]:
+        """The map's output, and the conjugate less the row's maximum, `Omega*(x) - max(x)`.
+
+        The latter is a sum of two numbers, which the loss rounds once, with what else it adds.
+        """
 
     @abc.abstractmethod
     def entropy(self, p: Array) -> Array:
@@ -52,11 +55,11 @@ def _xlogx(p: Array) -> Array:
 class Shannon(Geometry):
     """Shannon's entropy: softmax and cross-entropy."""
 
-    def solve(self, x: Array) -> tuple[Array, Array]:
+    def solve(self, x: Array) -> tuple[Array, Array, Array]:
         """Softmax and the log-sum-exp."""
         total = staged_sum(jnp.exp(shift(x)))
         log_total = jnp.log(jnp.where(total == 0, 1, total))
-        return plain_softmax_rows(x), log_total
+        return plain_softmax_rows(x), log_total, jnp.zeros_like(log_total)
 
     def entropy(self, p: Array) -> Array:
         """`sum p log p`."""
@@ -79,13 +82,13 @@ class ClosedTsallis(Geometry):
             return p
         return jnp.where(p == 0, 0, jnp.sqrt(jnp.where(p == 0, 1, p)))
 
-    def solve(self, x: Array) -> tuple[Array, Array]:
+    def solve(self, x: Array) -> tuple[Array, Array, Array]:
         """The map, and the conjugate from its largest output."""
         p = sparsemax_rows(x) if self.order == 2 else entmax15_rows(x)
         power = self._power(p)
         best = row_max(power)
         threshold = jnp.where(best == 0, 0, (1 - best) / (self.order - 1))
-        return p, threshold - staged_sum(p * (1 - power)) / self.order
+        return p, threshold, -staged_sum(p * (1 - power)) / self.order
 
     def entropy(self, p: Array) -> Array:
         """`sum p (p^(order-1) - 1) / (order (order-1))`."""
@@ -96,17 +99,6 @@ class ClosedTsallis(Geometry):
         return self._power(p) / (self.order - 1)
 
 
-def mean_slope(u: Array) -> Array:
-    """`(exp(u) - 1) / u`; near 0 by its series, where XLA's `expm1` is off by several roundings."""
-    near = jnp.abs(u) < 0.3
-    small = jnp.where(near, u, 0)
-    far = jnp.where(near, 1, u)
-    series = jnp.zeros_like(u)
-    for k in reversed(range(9)):
-        series = series * small + 1 / math.factorial(k + 1)
-    return jnp.where(near, series, jnp.expm1(far) / far)
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tsallis(Geometry):
@@ -114,15 +106,22 @@ class Tsallis(Geometry):
 
     alpha: Array
 
-    def solve(self, x: Array) -> tuple[Array, Array]:
-        """Entmax, and the conjugate without cancellation."""
+    def solve(self, x: Array) -> tuple[Array, Array, Array]:
+        """Entmax, and the conjugate `<p, x> - Omega(p)`, in which errors of p cancel.
+
+        The entropies of all classes are taken relative to the largest output's, which is worked
+        out to more digits than the dtype has.
+        """
         p = entmax_rows(x, self.alpha)
+        off, hard, eps = p == 0, jnp.isinf(self.alpha), self._eps()
         best = row_max(p)
-        # Where an output of 1 would stand, from the largest: its errors are those of the sum alone.
-        log_best = jnp.log(jnp.where(best == 0, 1, best))
-        threshold = -log_best * mean_slope(self._eps() * log_best)
-        threshold = jnp.where(jnp.isinf(self.alpha), 0, threshold)
-        return p, threshold + staged_sum(self._deformed(p)) / self.alpha
+        best = jnp.where(best == 0, 1, best)
+        threshold, rest = negated_log(best, eps)
+        ratio = jnp.log(jnp.where(off, 1, p / best))
+        relative = (1 - eps * threshold) * ratio * mean_slope(eps * ratio)
+        relative = staged_sum(p * (jnp.where(off, 0, shift(x)) - relative / self.alpha))
+        relative = relative + (rest - threshold * (eps / self.alpha))
+        return p, jnp.where(hard, 0, threshold), jnp.where(hard, 0, relative)
 
     def entropy(self, p: Array) -> Array:
         """`sum p log_alpha(p) / alpha`, which is `(sum p^alpha - 1) / (alpha (alpha-1))`."""
@@ -197,11 +196,11 @@ class Norm(Geometry):
 
     alpha: Array
 
-    def solve(self, x: Array) -> tuple[Array, Array]:
+    def solve(self, x: Array) -> tuple[Array, Array, Array]:
         """Normmax, and the conjugate at it."""
         p = normmax_rows(x, self.alpha)
         scores = jnp.where(p == 0, 0, p * shift(x))
-        return p, staged_sum(scores) - self.entropy(p)
+        return p, staged_sum(scores), -self.entropy(p)
 
     def entropy(self, p: Array) -> Array:
         """`||p||_alpha - 1`."""
