@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import plots, report_tables
+from experiments.config import Config
 from experiments.contenders import chosen_contenders
 from experiments.pictures import EXAMPLE, TRIANGLE_SCALE, draw_maps, pictured
 from experiments.results import summarise
@@ -28,7 +29,7 @@ _HEADINGS = {
 
 def write_report(path: Path) -> Figures:
     """Writes all that follows from the records of a run, and returns its figures."""
-    config, blocks, environment = read_run(path)
+    config, blocks, environment = read_run(path, Config)
     results = summarise(config, blocks)
     write_json(path / RESULTS, results)
     done = [c for c in chosen_contenders(config) if c.name in blocks]
