@@ -120,7 +120,7 @@ def as_values(values: ArrayLike, ids: Array, table: Array, name: str = "row_grad
 
 def accumulated(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype in which rows of a dtype are summed and updated."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)
 
 
 def gather(leaf: Array, ids: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter
-from softmax_variants.rows._ids import RowGradient, accumulated, slots_of, sum_by_slot
+from softmax_variants.rows._ids import RowGradient, Slots, accumulated, slots_of, sum_by_slot
 
 if TYPE_CHECKING:
     import optax
@@ -52,7 +52,7 @@ def clip_rows(max_norm: ArrayLike) -> "optax.GradientTransformation":
     def clipped(row: Array) -> Array:
         axes = tuple(range(1, row.ndim))
         square = jnp.sum(jnp.square(row.astype(accumulated(row.dtype))), axis=axes, keepdims=True)
-        return (row * _factor(square, largest)).astype(row.dtype)
+        return (row.astype(square.dtype) * _factor(square, largest)).astype(row.dtype)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
@@ -94,23 +94,19 @@ def global_norm(gradients: Any) -> Array:
     leaves = jax.tree.leaves(gradients, is_leaf=_is_row_gradient)
     if not leaves:
         raise ValueError("gradients must have a RowGradient or an array in it, got neither")
-    known: dict[int, Any] = {}
-    square: Array | None = None
+    known: dict[int, Slots] = {}
+    squares = []
     for leaf in leaves:
         values = jnp.asarray(leaf.values if _is_row_gradient(leaf) else leaf)
         values = values.astype(accumulated(values.dtype))
         if _is_row_gradient(leaf):
             if id(leaf.ids) not in known:
                 known[id(leaf.ids)] = _slots(leaf.ids)
-            ids = jnp.asarray(leaf.ids)
-            values = sum_by_slot(values.reshape(-1, *values.shape[ids.ndim :]), known[id(leaf.ids)])
-        term = jnp.sum(jnp.square(values))
-        if square is not None:
-            dtype = jnp.promote_types(square.dtype, term.dtype)
-            term = square.astype(dtype) + term.astype(dtype)
-        square = term
-    assert square is not None
-    return jnp.sqrt(square)
+            row = values.shape[jnp.ndim(leaf.ids) :]
+            values = sum_by_slot(values.reshape(-1, *row), known[id(leaf.ids)])
+        squares.append(jnp.sum(jnp.square(values)))
+    widest = max((square.dtype for square in squares), key=lambda dtype: dtype.itemsize)
+    return jnp.sqrt(jnp.sum(jnp.stack([square.astype(widest) for square in squares])))
 
 
 def clip_by_global_norm(gradients: Any, max_norm: ArrayLike) -> Any:
@@ -146,7 +142,8 @@ def clip_by_global_norm(gradients: Any, max_norm: ArrayLike) -> Any:
         if _is_row_gradient(leaf):
             return RowGradient(leaf.ids, clipped(leaf.values))
         array = jnp.asarray(leaf)
-        return (array.astype(accumulated(array.dtype)) * factor).astype(array.dtype)
+        wide = array.astype(accumulated(array.dtype))
+        return (wide * factor.astype(wide.dtype)).astype(array.dtype)
 
     return jax.tree.map(clipped, gradients, is_leaf=_is_row_gradient)
 
@@ -155,7 +152,7 @@ def _is_row_gradient(leaf: Any) -> bool:
     return isinstance(leaf, RowGradient)
 
 
-def _slots(ids: ArrayLike) -> Any:
+def _slots(ids: ArrayLike) -> Slots:
     array = jnp.asarray(ids)
     return slots_of(array.astype(jnp.int32), int(np.iinfo(np.int32).max) - array.size)
 
