@@ -138,7 +138,7 @@ def test_catching_up_before_reading_trains_as_dense_does(rng: np.random.Generato
 
     def step(carry: Any, batch: Any) -> tuple[Any, None]:
         which, target = batch
-        table, state = opt.catch_up(*carry, which)
+        table, state = opt.catch_up(carry[0], carry[1], which)
         return opt.update(table, state, which, rows.take(table, which) - target), None
 
     got, state = jax.jit(lambda t, s: lax.scan(step, (t, s), (ids, targets))[0])(
@@ -234,8 +234,7 @@ def test_a_low_precision_table_is_rounded_once(opt: Any) -> None:
 
 def test_the_state_of_a_low_precision_table_is_in_float32() -> None:
     table = jnp.ones((3, 2), jnp.bfloat16)
-    for mode in ("lazy", "catch_up"):
-        opt = rows.lazy(optax.adam(0.1), mode=mode)  # type: ignore[arg-type] # a str, one of two
+    for opt in (rows.lazy(optax.adam(0.1)), rows.lazy(optax.adam(0.1), "catch_up")):
         table_after, state = opt.update(
             table, opt.init(table), jnp.array([1]), jnp.ones((1, 2), jnp.bfloat16)
         )
@@ -279,7 +278,11 @@ def test_tables_with_the_same_ids_share_one_sort() -> None:
     assert str(jax.make_jaxpr(step)(ids)).count(" sort[") == 1
 
 
-OPTIMIZERS = [rows.sgd(0.5), rows.lazy(optax.sgd(0.5)), rows.lazy(optax.sgd(0.5), "catch_up")]
+OPTIMIZERS: list[Any] = [
+    rows.sgd(0.5),
+    rows.lazy(optax.sgd(0.5)),
+    rows.lazy(optax.sgd(0.5), "catch_up"),
+]
 
 
 @pytest.mark.parametrize("opt", OPTIMIZERS, ids=["sgd", "lazy", "catch_up"])

@@ -131,7 +131,7 @@ def test_take_reads_padding_as_zeros_and_never_wraps() -> None:
 
 
 LARGE = 50_000
-IN_PLACE = {
+IN_PLACE: dict[str, Any] = {
     "sgd": rows.sgd(0.1),
     "adagrad": rows.lazy(optax.adagrad(0.1)),
     "adam": rows.lazy(optax.adam(0.1)),
@@ -161,7 +161,7 @@ def test_buffers_are_updated_in_place(name: str, rng: np.random.Generator, key: 
     program = jax.jit(steps, donate_argnums=(0, 1)).lower(tables, state, keys).compile()
     analysis: Any = program.memory_analysis()
     assert analysis.temp_size_in_bytes < tables["bias"].nbytes / 4
-    assert not re.search(rf"\w+\[{LARGE}(,16)?\]\S* copy\(", program.as_text())
+    assert not re.search(rf"\w+\[{LARGE}(,16)?\]\S* copy\(", str(program.as_text()))
 
     def pointers(tree: Any) -> list[int]:
         return [x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree) if x.ndim]
@@ -173,7 +173,7 @@ def test_buffers_are_updated_in_place(name: str, rng: np.random.Generator, key: 
 def test_a_skip_gram_model_trains_both_of_its_tables(rng: np.random.Generator) -> None:
     """Inputs are rows too: their gradient is what the head gives for the hidden states."""
     head, opt = Sampled(), rows.lazy(optax.adagrad(0.5))
-    tables = {"input": tables_of(rng)["weight"], "output": tables_of(rng)}
+    tables: dict[str, Any] = {"input": tables_of(rng)["weight"], "output": tables_of(rng)}
     words, labels = jnp.array([0, 3, 3, 7, 20, 1]), jnp.array([5, 6, 6, 8, 2, 9])
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:

@@ -1,5 +1,7 @@
 """Takes rows through the steps that they missed, with gradients of zero, as a dense step would."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,26 +12,36 @@ from softmax_variants.rows._ids import accumulated
 from softmax_variants.rows._transform import Split, State, flattened, trial, tried, updated_by_row
 
 
-def caught_up(
-    split: Split, state: State, rows: Array, missed: Array, max_replay: int | None
-) -> tuple[Array, State]:
-    """The rows and their states after the steps that each missed."""
-    zero = jnp.zeros(rows.shape, accumulated(rows.dtype))
-    replayed = missed if max_replay is None else jnp.minimum(missed, max_replay)
+class Held(NamedTuple):
+    """Rows of a table, their states, and how many steps each has been taken through."""
 
-    def step(carry: tuple[Array, Array, State]) -> tuple[Array, Array, State]:
-        left, rows, state = carry
-        new = updated_by_row(split, zero, state, rows)
-        rows, state = jax.tree.map(lambda x, old: _where(left > 0, x, old), new, (rows, state))
-        return left - 1, rows, state
+    rows: Array
+    state: State
+    steps: Array
 
-    def unfinished(carry: tuple[Array, Array, State]) -> Array:
-        return jnp.any(carry[0] > 0)
 
-    _, rows, state = lax.while_loop(unfinished, step, (replayed, rows, state))
+def caught_up(split: Split, held: Held, now: Array, max_replay: int | None) -> Held:
+    """The rows after the steps that each missed, of which the last was number `now`.
+
+    The counts that come back are all `now`, and are counted all the same: what is written to the
+    table of counts then depends on what was read from it, without which that table is copied.
+    """
+    zero = jnp.zeros(held.rows.shape, accumulated(held.rows.dtype))
+    until = jnp.broadcast_to(now, held.steps.shape)
     if max_replay is not None:
-        state = _skipped(split, state, rows, missed - replayed)
-    return rows, state
+        until = jnp.minimum(until, held.steps + max_replay)
+
+    def step(held: Held) -> Held:
+        rows, state = updated_by_row(split, zero, held.state, held.rows)
+        new = Held(rows, state, held.steps + 1)
+        return jax.tree.map(lambda x, old: _where(held.steps < until, x, old), new, held)
+
+    held = lax.while_loop(lambda held: jnp.any(held.steps < until), step, held)
+    if max_replay is not None:
+        skipped = now - held.steps
+        state = _skipped(split, held.state, held.rows, skipped)
+        held = Held(held.rows, state, held.steps + skipped)
+    return held
 
 
 def _where(kept: Array, new: Array, old: Array) -> Array:
@@ -77,9 +89,9 @@ def check_decays(split: Split, table: Array) -> None:
         state = tree.unflatten([x if own else jnp.broadcast_to(x, 2) for x, own in pairs])
         for gradient in gradients:
             row, state = updated_by_row(split, gradient, state, row)
-        missed = jnp.asarray([3, 1], jnp.int32)
-        _, taken = caught_up(split, state, row, missed, None)
-        return jax.tree.leaves(taken) + jax.tree.leaves(_skipped(split, state, row, missed))
+        steps, now = jnp.asarray([0, 2], jnp.int32), jnp.asarray(3, jnp.int32)
+        taken = caught_up(split, Held(row, state, steps), now, None).state
+        return jax.tree.leaves(taken) + jax.tree.leaves(_skipped(split, state, row, now - steps))
 
     found = tried(both, *trial(table))
     half = len(found) // 2

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from softmax_variants._numerics import compute_dtype
 from softmax_variants._typing import Array, ArrayLike
 
 # Ids are int32, and one beyond the table for each slot has to be an id too.
@@ -120,7 +121,7 @@ def as_values(values: ArrayLike, ids: Array, table: Array, name: str = "row_grad
 
 def accumulated(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype in which rows of a dtype are summed and updated."""
-    return jnp.dtype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)
+    return jnp.dtype(compute_dtype(dtype))
 
 
 def gather(leaf: Array, ids: Array) -> Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from softmax_variants._typing import Array
 from softmax_variants._validation import as_count
-from softmax_variants.rows._catch_up import caught_up, check_decays
+from softmax_variants.rows._catch_up import Held, caught_up, check_decays
 from softmax_variants.rows._ids import (
     Slots,
     as_ids,
@@ -162,13 +162,15 @@ class Lazy:
         for leaf, own, which in zip(tables, tree.flatten_up_to(state.tables), every, strict=True):
             split = split_of(self.transform, leaf)
             if which is None:
-                new, inner = self._replayed(split, own.inner, leaf, state.step - own.steps)
-                done.append((new, TableState(inner, jnp.full_like(own.steps, state.step))))
+                whole = Held(leaf, own.inner, own.steps)
+                held = caught_up(split, whole, state.step, self.max_replay)
+                done.append((held.rows, TableState(held.state, held.steps)))
                 continue
             slots = slots_of(as_ids(which, leaf.shape[0])[0], leaf.shape[0])
-            row, inner, missed = self._read(leaf, own, slots, state.step)
-            row, inner = self._replayed(split, inner, row, missed)
-            done.append(_written(leaf, own, slots, row, inner, state.step))
+            held = caught_up(
+                split, _read(leaf, own, slots, state.step), state.step, self.max_replay
+            )
+            done.append(_written(leaf, own, slots, held))
         new = tree.unflatten([own for _, own in done])
         return tree.unflatten([leaf for leaf, _ in done]), state._replace(tables=new)
 
@@ -198,28 +200,14 @@ class Lazy:
             inner = _of_rows(split, own.inner, gradient.slots)
             row, inner = updated(split, total, inner, row)
         else:
-            row, inner, missed = self._read(table, own, gradient.slots, step)
-            row, inner = self._replayed(split, inner, row, missed)
-            row, inner = updated_by_row(split, total, inner, row)
-            return _written(table, own, gradient.slots, row, inner, step + 1)
+            held = _read(table, own, gradient.slots, step)
+            held = caught_up(split, held, step, self.max_replay)
+            row, inner = updated_by_row(split, total, held.state, held.rows)
+            return _written(table, own, gradient.slots, Held(row, inner, held.steps + 1))
         leaves = zip(jax.tree.leaves(own.inner), jax.tree.leaves(inner), split.by_row, strict=True)
         kept = [scatter(old, gradient.slots, new) if by else new for old, new, by in leaves]
         new = flattened(own.inner)[1].unflatten(kept)
         return scatter(table, gradient.slots, row), TableState(new, None)
-
-    def _read(
-        self, table: Array, own: TableState, slots: Slots, step: Array
-    ) -> tuple[Array, State, Array]:
-        """The rows of a step, their states, and how many steps each has missed."""
-        inner = jax.tree.map(lambda leaf: gather(leaf, slots.ids), own.inner)
-        assert own.steps is not None
-        missed = jnp.where(slots.ids < table.shape[0], step - gather(own.steps, slots.ids), 0)
-        return gather(table, slots.ids), inner, missed
-
-    def _replayed(
-        self, split: Split, inner: State, row: Array, missed: Array
-    ) -> tuple[Array, State]:
-        return caught_up(split, inner, row, missed, self.max_replay)
 
 
 def _of_rows(split: Split, state: State, slots: Slots) -> State:
@@ -228,10 +216,16 @@ def _of_rows(split: Split, state: State, slots: Slots) -> State:
     return tree.unflatten([gather(x, slots.ids) if own else x for x, own in pairs])
 
 
-def _written(
-    table: Array, own: TableState, slots: Slots, row: Array, inner: State, step: Array
-) -> tuple[Array, TableState]:
+def _read(table: Array, own: TableState, slots: Slots, now: Array) -> Held:
+    """The rows of a step; padding has missed nothing."""
     assert own.steps is not None
-    kept = jax.tree.map(lambda old, new: scatter(old, slots, new), own.inner, inner)
-    steps = scatter(own.steps, slots, jnp.broadcast_to(step, slots.ids.shape))
-    return scatter(table, slots, row), TableState(kept, steps)
+    inner = jax.tree.map(lambda leaf: gather(leaf, slots.ids), own.inner)
+    steps = jnp.where(slots.ids < table.shape[0], gather(own.steps, slots.ids), now)
+    return Held(gather(table, slots.ids), inner, steps)
+
+
+def _written(table: Array, own: TableState, slots: Slots, held: Held) -> tuple[Array, TableState]:
+    """The table and its state with the rows put back."""
+    assert own.steps is not None
+    kept = jax.tree.map(lambda old, new: scatter(old, slots, new), own.inner, held.state)
+    return scatter(table, slots, held.rows), TableState(kept, scatter(own.steps, slots, held.steps))
