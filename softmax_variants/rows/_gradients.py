@@ -69,10 +69,21 @@ def value_and_grad(
       ValueError: a plan whose tables are not those of the parameters; shapes that do not fit.
 
     Example:
-      .. code-block:: python
-
-        losses, to_body, gradients = rows.value_and_grad(head, params, hidden, labels, key=key)
-        params, state = opt.update(params, state, gradients)
+      >>> import jax.numpy as jnp
+      >>> from softmax_variants import rows
+      >>> from softmax_variants.heads._head import Plan
+      >>> class LabelScore:  # a head that wants the score of the label to be 1
+      ...     def plan(self, labels, *, key=None):
+      ...         return Plan({"weight": labels}, None)
+      ...
+      ...     def loss_of_rows(self, rows, plan, hidden, labels, *, where=None):
+      ...         return jnp.square((hidden * rows["weight"]).sum(-1) - 1)
+      >>> params, hidden = {"weight": jnp.zeros((5, 2))}, jnp.ones((1, 2))
+      >>> losses, to_body, gradients = rows.value_and_grad(
+      ...     LabelScore(), params, hidden, jnp.array([3])
+      ... )
+      >>> print(losses, gradients["weight"].ids, gradients["weight"].values)
+      [1.] [3] [[-2. -2.]]
 
     References:
       Jean et al., `On Using Very Large Target Vocabulary for Neural Machine Translation

@@ -90,6 +90,10 @@ def take(table: ArrayLike, ids: ArrayLike) -> Array:
       >>> from softmax_variants import rows
       >>> print(rows.take(jnp.array([1.0, 2.0, 3.0]), jnp.array([2, 0, 3])))
       [3. 1. 0.]
+
+    References:
+      Mikolov et al., `Efficient Estimation of Word Representations in Vector Space
+      <https://arxiv.org/abs/1301.3781>`_, 2013, whose models read a table on either side.
     """
     table = as_table(table, "table")
     safe, outside = as_ids(ids, table.shape[0])

@@ -54,13 +54,15 @@ def lazy(transform: Transform, mode: Mode = "lazy", *, max_replay: int | None = 
 
     What equals the dense step `transform` with the gradient scattered into zeros, up to rounding:
 
-    ========================================  =============================  ===================
-    transform                                 "lazy"                         "catch_up"
-    ========================================  =============================  ===================
-    SGD (also scheduled), Adagrad, sign       table and state                table and state
-    momentum, RMSProp, Adam, weight decay     no: rows that are not read     table and state of
-                                              neither move nor decay         caught-up rows
-    ========================================  =============================  ===================
+    ======================================  ===========================  ====================
+    transform                               "lazy"                       "catch_up"
+    ======================================  ===========================  ====================
+    SGD (also scheduled), Adagrad           table and state              table and state
+    RMSProp                                 no: moments of rows that     table and state of
+                                            are not read do not decay    caught-up rows
+    momentum, Adam, weight decay            no: rows that are not read   table and state of
+                                            neither move nor decay       caught-up rows
+    ======================================  ===========================  ====================
 
     In the mode "lazy" scalars such as Adam's count are those of all steps, as in TensorFlow's
     LazyAdam and PyTorch's SparseAdam. Weight decay in the transform applies to the rows of a step.
