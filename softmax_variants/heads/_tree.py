@@ -169,7 +169,7 @@ class Tree:
 
     def _ranges(self) -> list[tuple[int, int]]:
         """The nodes of each level; those of the levels past `levels` one by one."""
-        stops = [*self.levels[1:], self.nodes]
+        stops = [*self.levels, self.nodes][1:]
         ranges = list(zip(self.levels, stops, strict=True))
         if len(ranges) <= MAX_LEVELS:
             return ranges
