@@ -1,6 +1,8 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
 from softmax_variants.heads._adaptive import adaptive_softmax_loss as adaptive_softmax_loss
+from softmax_variants.heads._adaptive_head import AdaptiveSoftmax as AdaptiveSoftmax
+from softmax_variants.heads._cutoffs import choose_cutoffs as choose_cutoffs
 from softmax_variants.heads._linear import linear_cross_entropy as linear_cross_entropy
 from softmax_variants.heads._linear_entmax import linear_entmax_loss as linear_entmax_loss
 from softmax_variants.losses._classification import alpha_relu_loss as alpha_relu_loss

@@ -175,17 +175,20 @@ def tail_losses(
     groups = Groups.of(group, len(tables.tails))
     total = jnp.zeros(rows.shape[0], jnp.float32)
     for i, (down, up) in enumerate(tables.tails):
-
-        def f(
-            examples: Array, live: Array, i: int = i, down: Array = down, up: Array = up
-        ) -> Array:
-            inner = project(rows[examples], down)
-            own = jnp.where(live, ids[examples] - tables.cutoffs[i], _IGNORED)
-            return linear_cross_entropy(inner, own, up, ignore_index=_IGNORED)
-
-        values = groups.apply(f, i, capacity_of(shares[i], rows.shape[0]))
+        capacity = capacity_of(shares[i], rows.shape[0])
+        values = groups.apply(_within, i, capacity, (rows, down, up), ids - tables.cutoffs[i])
         total = total.astype(values.dtype) + values
     return total
+
+
+def _within(
+    parameters: tuple[Array, Array, Array], ids: Array, examples: Array, live: Array
+) -> Array:
+    """The cross-entropy of some examples within the tail that their labels are in."""
+    rows, down, up = parameters
+    own = jnp.where(live, ids[examples], _IGNORED)
+    inner = project(rows[examples], down)
+    return linear_cross_entropy(inner, own, up, ignore_index=_IGNORED)
 
 
 def project(rows: Array, down: Array) -> Array:

@@ -1,16 +1,23 @@
 """Work on the examples of one group after another, with shapes that no batch changes."""
 
+import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
+from softmax_variants._numerics import compute_dtype
 from softmax_variants._typing import Array
+from softmax_variants.heads._sums import with_transpose
 
 _MULTIPLE = 8  # of which a capacity is a multiple, so that products of matrices have no ragged edge
+
+# `f(parameters, data, examples, live)`: one value an example.
+OfExamples = Callable[[Any, Any, Array, Array], Array]
 
 
 class Groups(NamedTuple):
@@ -39,56 +46,124 @@ class Groups(NamedTuple):
         start = jnp.sum(group == -1, dtype=jnp.int32) + jnp.cumsum(count) - count
         return cls(order, place, start, count)
 
-    def apply(self, f: Callable[[Array, Array], Array], group: int, capacity: int) -> Array:
-        """`f(examples, live)` for the examples of one group, `capacity` of them at a time.
+    def apply(
+        self, f: OfExamples, group: int, capacity: int, parameters: Any, data: Any = ()
+    ) -> Array:
+        """`f(parameters, data, examples, live)` for one group, `capacity` examples at a time.
 
         `f` answers with one value an example. Where `live` is False the example is none of the
-        group's, and its value is never looked at. A batch that has more of the group than the
-        capacity runs further rounds, as many as it needs.
+        group's, and its value is never looked at. It runs as often as the batch needs.
+
+        Args:
+          f: a function that closes over no array.
+          group: which group.
+          capacity: how many examples `f` sees at once.
+          parameters: what is differentiated, a pytree.
+          data: what is not, a pytree.
 
         Returns:
           The values, [examples]; 0 for the examples of other groups.
         """
-        examples = self.order.shape[0]
+        if self.order.shape[0] == 0:
+            empty = jnp.zeros(0, jnp.int32)
+            return f(parameters, data, empty, empty == 0)
         start, count = self.start[group], self.count[group]
-        padded = jnp.concatenate([self.order, jnp.zeros(capacity, jnp.int32)])
-        steps = jnp.arange(capacity, dtype=jnp.int32)
-
-        def chunk(number: Array) -> Array:
-            first = number * capacity
-            part = lax.dynamic_slice_in_dim(padded, start + first, capacity)
-            return f(part, steps + first < count)
-
-        values = chunk(jnp.int32(0))
-        if capacity < examples:
-            further = jnp.arange(1, -(-examples // capacity), dtype=jnp.int32)
-            rest = _further(chunk, further, capacity, count, values)
-            values = jnp.concatenate([values, rest.reshape(-1)])
         own = self.place - start
         inside = (own >= 0) & (own < count)
+        part = _Part(self.order, start, count, data)
+        values = _values(f, capacity, parameters, part)
         return jnp.where(inside, values[jnp.where(inside, own, 0)], 0)
 
 
-def _further(
-    chunk: Callable[[Array], Array], numbers: Array, capacity: int, count: Array, like: Array
-) -> Array:
-    """The values of the chunks after the first, of which those without an example are skipped.
+class _Part(NamedTuple):
+    """One group and what else a chunk of it is worked out from, none of it differentiated."""
 
-    A chunk is worked out afresh in the reverse pass: nothing is stored for those that are skipped.
+    order: Array
+    start: Array
+    count: Array
+    data: Any
+
+    def chunk(self, f: OfExamples, capacity: int, parameters: Any, number: Array) -> Array:
+        """The values of the chunk with this number."""
+        first = number * capacity
+        padded = jnp.concatenate([self.order, jnp.zeros(capacity, jnp.int32)])
+        examples = lax.dynamic_slice_in_dim(padded, self.start + first, capacity)
+        live = jnp.arange(capacity, dtype=jnp.int32) + first < self.count
+        return f(parameters, self.data, examples, live)
+
+    def chunks(self, capacity: int) -> int:
+        """How many chunks there may be."""
+        return max(-(-self.order.shape[0] // capacity), 1)
+
+    def needed(self, capacity: int) -> Array:
+        """How many chunks there are."""
+        return (self.count + (capacity - 1)) // capacity
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _values(f: OfExamples, capacity: int, parameters: Any, part: _Part) -> Array:
+    """The values of a group in its own order; the loop ends where the group does.
+
+    No derivative in reverse follows from such a loop: the tangent is a linear function of the
+    parameters' with a loop of its own for its transpose.
     """
-    again = jax.checkpoint(chunk, prevent_cse=False)
 
-    def step(carry: None, number: Array) -> tuple[None, Array]:
-        needed = number * capacity < count
-        return None, lax.cond(needed, again, lambda _: jnp.zeros_like(like), number)
+    def step(number: Array, values: Array) -> Array:
+        new = part.chunk(f, capacity, parameters, number)
+        return lax.dynamic_update_slice_in_dim(values, new, number * capacity, 0)
 
-    def some() -> Array:
-        return lax.scan(step, None, numbers)[1]
+    like = jax.eval_shape(lambda: part.chunk(f, capacity, parameters, jnp.int32(0)))
+    start = jnp.zeros(part.chunks(capacity) * capacity, like.dtype)
+    return lax.fori_loop(0, part.needed(capacity), step, start)
 
-    def none() -> Array:
-        return jnp.zeros((numbers.shape[0], *like.shape), like.dtype)
 
-    return lax.cond(count > capacity, some, none)
+def _values_jvp(
+    f: OfExamples, capacity: int, primals: tuple[Any, _Part], tangents: tuple[Any, Any]
+) -> tuple[Array, Array]:
+    parameters, part = primals
+    leaves, tree = jax.tree.flatten(parameters)
+    moved = [None if isinstance(t, SymbolicZero) else t for t in jax.tree.leaves(tangents[0])]
+    which = [i for i, t in enumerate(moved) if t is not None]
+    values = _values(f, capacity, parameters, part)
+
+    def chunk(number: Array, some: list[Array]) -> Array:
+        full = list(leaves)
+        for i, leaf in zip(which, some, strict=True):
+            full[i] = leaf
+        return part.chunk(f, capacity, jax.tree.unflatten(tree, full), number)
+
+    some = [leaves[i] for i in which]
+
+    def forward(change: list[Array]) -> Array:
+        # What second derivatives go through: a loop of static length that skips.
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def tangent(number: Array) -> Array:
+            def there() -> Array:
+                return jax.jvp(lambda s: chunk(number, s), (some,), (change,))[1]
+
+            return lax.cond(
+                number < part.needed(capacity), there, lambda: jnp.zeros(capacity, values.dtype)
+            )
+
+        numbers = jnp.arange(part.chunks(capacity), dtype=jnp.int32)
+        return lax.scan(lambda _, n: (None, tangent(n)), None, numbers)[1].reshape(-1)
+
+    def backward(cotangent: Array) -> list[Array]:
+        def step(number: Array, total: list[Array]) -> list[Array]:
+            own = lax.dynamic_slice_in_dim(cotangent, number * capacity, capacity)
+            (new,) = jax.vjp(lambda s: chunk(number, s), some)[1](own)
+            return [a + x.astype(a.dtype) for a, x in zip(total, new, strict=True)]
+
+        # The chunks add up in at least float32.
+        start = [jnp.zeros(x.shape, compute_dtype(x.dtype)) for x in some]
+        total = lax.fori_loop(0, part.needed(capacity), step, start)
+        return [a.astype(x.dtype) for a, x in zip(total, some, strict=True)]
+
+    change = [moved[i] for i in which]
+    return values, with_transpose(forward, backward, change, jnp.zeros_like(values), some)
+
+
+_values.defjvp(_values_jvp, symbolic_zeros=True)
 
 
 def capacity_of(share: float, examples: int) -> int:
