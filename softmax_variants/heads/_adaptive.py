@@ -187,7 +187,8 @@ def _within(
     """The cross-entropy of some examples within the tail that their labels are in."""
     rows, down, up = parameters
     own = jnp.where(live, ids[examples], _IGNORED)
-    inner = project(rows[examples], down)
+    # Selected before the projection, whose gradient nothing of another group may reach.
+    inner = project(jnp.where(live[:, None], rows[examples], 0), down)
     return linear_cross_entropy(inner, own, up, ignore_index=_IGNORED)
 
 

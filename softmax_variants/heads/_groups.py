@@ -1,6 +1,7 @@
 """Work on the examples of one group after another, with shapes that no batch changes."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,13 +28,13 @@ class Groups(NamedTuple):
       order: the examples, [examples]; those of one group are neighbours.
       place: the inverse of it.
       start: where each group starts, [groups].
-      count: how many examples each group has, [groups].
+      size: how many examples each group has, [groups].
     """
 
     order: Array
     place: Array
     start: Array
-    count: Array
+    size: Array
 
     @classmethod
     def of(cls, group: Array, groups: int) -> "Groups":
@@ -42,9 +43,9 @@ class Groups(NamedTuple):
         number = jnp.arange(group.shape[0], dtype=jnp.int32)
         place = jnp.zeros_like(number).at[order].set(number, unique_indices=True)
         member = group[None, :] == jnp.arange(groups, dtype=group.dtype)[:, None]
-        count = jnp.sum(member, axis=-1, dtype=jnp.int32)
-        start = jnp.sum(group == -1, dtype=jnp.int32) + jnp.cumsum(count) - count
-        return cls(order, place, start, count)
+        size = jnp.sum(member, axis=-1, dtype=jnp.int32)
+        start = jnp.sum(group == -1, dtype=jnp.int32) + jnp.cumsum(size) - size
+        return cls(order, place, start, size)
 
     def apply(
         self, f: OfExamples, group: int, capacity: int, parameters: Any, data: Any = ()
@@ -67,10 +68,10 @@ class Groups(NamedTuple):
         if self.order.shape[0] == 0:
             empty = jnp.zeros(0, jnp.int32)
             return f(parameters, data, empty, empty == 0)
-        start, count = self.start[group], self.count[group]
+        start, size = self.start[group], self.size[group]
         own = self.place - start
-        inside = (own >= 0) & (own < count)
-        part = _Part(self.order, start, count, data)
+        inside = (own >= 0) & (own < size)
+        part = _Part(self.order, start, size, data)
         values = _values(f, capacity, parameters, part)
         return jnp.where(inside, values[jnp.where(inside, own, 0)], 0)
 
@@ -80,7 +81,7 @@ class _Part(NamedTuple):
 
     order: Array
     start: Array
-    count: Array
+    size: Array
     data: Any
 
     def chunk(self, f: OfExamples, capacity: int, parameters: Any, number: Array) -> Array:
@@ -88,7 +89,7 @@ class _Part(NamedTuple):
         first = number * capacity
         padded = jnp.concatenate([self.order, jnp.zeros(capacity, jnp.int32)])
         examples = lax.dynamic_slice_in_dim(padded, self.start + first, capacity)
-        live = jnp.arange(capacity, dtype=jnp.int32) + first < self.count
+        live = jnp.arange(capacity, dtype=jnp.int32) + first < self.size
         return f(parameters, self.data, examples, live)
 
     def chunks(self, capacity: int) -> int:
@@ -97,7 +98,7 @@ class _Part(NamedTuple):
 
     def needed(self, capacity: int) -> Array:
         """How many chunks there are."""
-        return (self.count + (capacity - 1)) // capacity
+        return (self.size + (capacity - 1)) // capacity
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -182,6 +183,5 @@ def zipf_shares(cutoffs: tuple[int, ...], classes: int) -> tuple[float, ...]:
     bounds = (*cutoffs, classes)
     total = harmonic(classes)
     return tuple(
-        (harmonic(high) - harmonic(low)) / total
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+        (harmonic(high) - harmonic(low)) / total for low, high in itertools.pairwise(bounds)
     )

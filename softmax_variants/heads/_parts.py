@@ -64,9 +64,7 @@ def merged(scores: Array, ids: Array, new_scores: Array, new_ids: Array) -> tupl
     return best, jnp.take_along_axis(jnp.concatenate([ids, new_ids], axis=-1), places, axis=-1)
 
 
-def drawn(
-    key: Array, rows: Array, weight: Array, bias: Array | None = None
-) -> tuple[Array, Array]:
+def drawn(key: Array, rows: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Array]:
     """The largest score with Gumbel noise, and its class: a draw from softmax over the part."""
     layer, layout = _layer(rows, weight, bias)
 
