@@ -4,6 +4,15 @@ from softmax_variants.heads._bias_report import BiasReport as BiasReport
 from softmax_variants.heads._bias_report import bias_report as bias_report
 from softmax_variants.heads._importance import importance_sampled_loss as importance_sampled_loss
 from softmax_variants.heads._in_batch import in_batch_softmax_loss as in_batch_softmax_loss
+from softmax_variants.heads._adaptive import adaptive_softmax_loss as adaptive_softmax_loss
+from softmax_variants.heads._adaptive_head import AdaptiveSoftmax as AdaptiveSoftmax
+from softmax_variants.heads._cutoffs import choose_cutoffs as choose_cutoffs
+from softmax_variants.heads._differentiated import (
+    differentiated_softmax_loss as differentiated_softmax_loss,
+)
+from softmax_variants.heads._differentiated_head import (
+    DifferentiatedSoftmax as DifferentiatedSoftmax,
+)
 from softmax_variants.heads._linear import linear_cross_entropy as linear_cross_entropy
 from softmax_variants.heads._linear_entmax import linear_entmax_loss as linear_entmax_loss
 from softmax_variants.heads._linear_heads import FullSoftmax as FullSoftmax
