@@ -46,9 +46,7 @@ def compare(config: Config, path: Path, display: Display, retry_failed: bool = F
         task = Task.make(config, parts)
         loaded = [c for c in contenders if _outcome(run, c) not in (*again, "failed")]
         # Programs are needed first for what is trained, then for the timing of all.
-        jobs = {
-            _key(c): functools.partial(compile_program, task, c) for c in [*missing, *loaded]
-        }
+        jobs = {_key(c): functools.partial(compile_program, task, c) for c in [*missing, *loaded]}
         with closing(AheadOfTime(jobs)) as programs:
             with display.stage("training", len(missing) * config.steps, "steps"):
                 for contender in missing:

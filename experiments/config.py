@@ -65,18 +65,24 @@ class Config(BaseConfig):
         self.expect("hidden", all(size >= 1 for size in self.hidden), "sizes of 1 or more")
         self.expect("steps", self.steps >= 1, "1 or more")
         self.expect("batch_size", self.batch_size >= 1, "1 or more")
-        self.expect("evaluations", 1 <= self.evaluations <= self.steps, f"1 to steps ({self.steps})")
+        self.expect(
+            "evaluations", 1 <= self.evaluations <= self.steps, f"1 to steps ({self.steps})"
+        )
         if self.steps % self.evaluations:
             raise UserError(
                 f"evaluations: expected a divisor of steps ({self.steps}), got {self.evaluations}"
             )
         rates = self.learning_rates
         good = len(rates) > 0 and all(0 < rate < math.inf for rate in rates)
-        self.expect("learning_rates", good and len(set(rates)) == len(rates), "different positive numbers")
+        self.expect(
+            "learning_rates", good and len(set(rates)) == len(rates), "different positive numbers"
+        )
         self.expect("test_fraction", 0 < self.test_fraction < 1, "between 0 and 1")
         self.expect("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1")
         held_out = self.test_fraction + self.validation_fraction
-        self.expect("validation_fraction", held_out < 0.95, f"less than {0.95 - self.test_fraction:.2f}")
+        self.expect(
+            "validation_fraction", held_out < 0.95, f"less than {0.95 - self.test_fraction:.2f}"
+        )
         self.expect("smoothing", 0 < self.smoothing < 1, "between 0 and 1")
         self.expect("confidence", 0 < self.confidence < 1, "between 0 and 1")
         self.expect("speed_rounds", self.speed_rounds >= 1, "1 or more")

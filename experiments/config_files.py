@@ -13,9 +13,7 @@ from experiments.config import Config
 from experiments.errors import UserError, did_you_mean
 from experiments.words.config import WordsConfig
 
-EXPERIMENTS: dict[str, type[BaseConfig]] = {
-    kind.experiment: kind for kind in (Config, WordsConfig)
-}
+EXPERIMENTS: dict[str, type[BaseConfig]] = {kind.experiment: kind for kind in (Config, WordsConfig)}
 
 
 def from_json(fields: dict[str, Any]) -> BaseConfig:
@@ -45,7 +43,9 @@ def load_config(path: Path) -> BaseConfig:
         raise UserError(f"{path}: {_explain(error, path)}") from error
     if not isinstance(config, tuple(EXPERIMENTS.values())):
         known = " or a ".join(kind.__name__ for kind in EXPERIMENTS.values())
-        raise UserError(f"{path}: get_config() has to return a {known}, got {type(config).__name__}")
+        raise UserError(
+            f"{path}: get_config() has to return a {known}, got {type(config).__name__}"
+        )
     return config
 
 

@@ -16,8 +16,8 @@ from experiments import data, models
 from experiments.config import Config
 from experiments.contenders import Contender, Program
 from experiments.environment import compiler_options
-from experiments.randomness import generator
 from experiments.objectives import fixed_parameters, objective, parameters_of, probabilities
+from experiments.randomness import generator
 
 # The model's weights and the optimiser's state; all leaves lead with [rates, seeds].
 State = tuple[Any, Any]

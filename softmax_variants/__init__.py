@@ -1,11 +1,9 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
-from softmax_variants.heads._bias_report import BiasReport as BiasReport
-from softmax_variants.heads._bias_report import bias_report as bias_report
-from softmax_variants.heads._importance import importance_sampled_loss as importance_sampled_loss
-from softmax_variants.heads._in_batch import in_batch_softmax_loss as in_batch_softmax_loss
 from softmax_variants.heads._adaptive import adaptive_softmax_loss as adaptive_softmax_loss
 from softmax_variants.heads._adaptive_head import AdaptiveSoftmax as AdaptiveSoftmax
+from softmax_variants.heads._bias_report import BiasReport as BiasReport
+from softmax_variants.heads._bias_report import bias_report as bias_report
 from softmax_variants.heads._cutoffs import choose_cutoffs as choose_cutoffs
 from softmax_variants.heads._differentiated import (
     differentiated_softmax_loss as differentiated_softmax_loss,
@@ -13,6 +11,15 @@ from softmax_variants.heads._differentiated import (
 from softmax_variants.heads._differentiated_head import (
     DifferentiatedSoftmax as DifferentiatedSoftmax,
 )
+from softmax_variants.heads._hierarchical import hierarchical_log_probs as hierarchical_log_probs
+from softmax_variants.heads._hierarchical import hierarchical_sample as hierarchical_sample
+from softmax_variants.heads._hierarchical import (
+    hierarchical_softmax_loss as hierarchical_softmax_loss,
+)
+from softmax_variants.heads._hierarchical import hierarchical_top_k as hierarchical_top_k
+from softmax_variants.heads._hierarchical_head import HierarchicalSoftmax as HierarchicalSoftmax
+from softmax_variants.heads._importance import importance_sampled_loss as importance_sampled_loss
+from softmax_variants.heads._in_batch import in_batch_softmax_loss as in_batch_softmax_loss
 from softmax_variants.heads._linear import linear_cross_entropy as linear_cross_entropy
 from softmax_variants.heads._linear_entmax import linear_entmax_loss as linear_entmax_loss
 from softmax_variants.heads._linear_heads import FullSoftmax as FullSoftmax
@@ -37,15 +44,6 @@ from softmax_variants.heads._target_sampling import target_partitions as target_
 from softmax_variants.heads._target_sampling import (
     target_sampled_softmax_loss as target_sampled_softmax_loss,
 )
-from softmax_variants.heads._hierarchical import hierarchical_log_probs as hierarchical_log_probs
-from softmax_variants.heads._hierarchical import hierarchical_sample as hierarchical_sample
-from softmax_variants.heads._hierarchical import (
-    hierarchical_softmax_loss as hierarchical_softmax_loss,
-)
-from softmax_variants.heads._hierarchical import hierarchical_top_k as hierarchical_top_k
-from softmax_variants.heads._hierarchical_head import HierarchicalSoftmax as HierarchicalSoftmax
-from softmax_variants.heads._linear import linear_cross_entropy as linear_cross_entropy
-from softmax_variants.heads._linear_entmax import linear_entmax_loss as linear_entmax_loss
 from softmax_variants.heads._tree import Tree as Tree
 from softmax_variants.heads._tree_builders import balanced_tree as balanced_tree
 from softmax_variants.heads._tree_builders import class_tree as class_tree

@@ -37,7 +37,7 @@ class WordsConfig(BaseConfig):
       learning_rates: Adagrad's rates that every head may choose from, on the validation part.
       pilot: Part of the steps after which the first seed chooses the rate for all.
       num_sampled: Classes that sampled softmax and NCE draw for a step.
-      negatives: Classes that negative sampling draws for each word.
+      negatives: Classes that negative sampling draws for a step.
       quality: Part of full softmax's steps whose validation NLL is the quality to reach.
       confidence: Level of all intervals.
       speed_rounds: Interleaved rounds in which steps are timed.
@@ -55,19 +55,19 @@ class WordsConfig(BaseConfig):
     passage: int = 1000
     held_out: int = 20
     validation_words: int = 2048
-    test_words: int = 16384
+    test_words: int = 8192
     features: int = 48
     context: int = 3
     window: int = 5
     seeds: int = 2
     first_seed: int = 0
-    steps: int = 1000
+    steps: int = 800
     batch_size: int = 256
     evaluations: int = 5
-    learning_rates: tuple[float, ...] = (0.1, 0.3)
+    learning_rates: tuple[float, ...] = (0.03, 0.1)
     pilot: float = 0.2
     num_sampled: int = 256
-    negatives: int = 10
+    negatives: int = 32
     quality: float = 0.5
     confidence: float = 0.95
     speed_rounds: int = 5

@@ -22,8 +22,8 @@ class Examples(NamedTuple):
 class Source:
     """The examples of one task, a function of the seed and the step alone.
 
-    `skipgram` sees a word and predicts one of its neighbours, up to `window` words away. `ngram` sees
-    `context` words and predicts the next. No example crosses the border of a passage.
+    `skipgram` sees a word and predicts one of its neighbours, up to `window` words away; `ngram`
+    sees `context` words and predicts the next. No example crosses the border of a passage.
     """
 
     def __init__(self, corpus: Corpus, config: WordsConfig, task: TaskName) -> None:

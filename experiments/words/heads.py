@@ -29,7 +29,8 @@ class Setting(NamedTuple):
     Attributes:
       counts: How often each class occurs in training, falling.
       features: Size of the hidden state.
-      num_sampled: Classes that a sampled loss draws for a step.
+      num_sampled: Classes that sampled softmax and NCE draw for a step.
+      negatives: Classes that negative sampling draws for a step.
       batch_size: Words in a step.
       vectors: Of each class, for the clustered tree; may take a while.
     """
@@ -37,6 +38,7 @@ class Setting(NamedTuple):
     counts: Int[np.ndarray, " classes"]
     features: int
     num_sampled: int
+    negatives: int
     batch_size: int
     vectors: Callable[[], Float[np.ndarray, "classes size"]]
 
@@ -48,7 +50,8 @@ class Setting(NamedTuple):
         vectors: Callable[[], Float[np.ndarray, "classes size"]],
     ) -> "Setting":
         """For the classes with these counts."""
-        return cls(counts, config.features, config.num_sampled, config.batch_size, vectors)
+        sizes = config.num_sampled, config.negatives, config.batch_size
+        return cls(counts, config.features, *sizes, vectors)
 
     @property
     def classes(self) -> int:
@@ -115,7 +118,7 @@ def _nce(s: Setting) -> Any:
 
 def _negative(s: Setting) -> Any:
     sampler = sv.UnigramSampler(s.counts)
-    return sv.NegativeSampling(s.classes, s.features, sampler=sampler, num_sampled=s.num_sampled)
+    return sv.NegativeSampling(s.classes, s.features, sampler=sampler, num_sampled=s.negatives)
 
 
 def _adaptive(s: Setting) -> Any:

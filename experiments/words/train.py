@@ -16,10 +16,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from experiments.environment import compiler_options
 from experiments.randomness import generator
 from experiments.words.config import TaskName, WordsConfig
 from experiments.words.examples import Examples, Source
-from experiments.words.heads import Contender
+from experiments.words.frequencies import Biases, frequency_biases
+from experiments.words.heads import Contender, Setting
 from experiments.words.model import Body, hidden_of, initial_body, initial_key
 from softmax_variants import rows
 
@@ -57,9 +59,12 @@ class Programs:
 
     Attributes:
       head: The output layer; its tree or sampler is an argument of the programs.
-      start: `(head, key, body) -> State`.
+      classes: How many there are.
+      biases: What the head's first biases are.
+      start: `(head, key, body, biases) -> State`.
       steps: `(head, state, batches, rate) -> (state, mean training loss)`; the state is replaced.
-      evaluate: `(head, weights, inputs, labels) -> exact negative log-probabilities`.
+      evaluate: `(head, weights, inputs, labels) -> exact negative log-probabilities`;
+        none for a head that is only timed.
       block: Steps of one call.
       seconds: What compiling took.
       temporary: Bytes that the steps need besides their arguments, as XLA says.
@@ -67,9 +72,11 @@ class Programs:
     """
 
     head: Any
+    classes: int
+    biases: Biases
     start: Callable[..., State]
     steps: Callable[..., tuple[State, Array]]
-    evaluate: Callable[..., Array]
+    evaluate: Callable[..., Array] | None
     block: int
     seconds: float
     temporary: int
@@ -91,19 +98,29 @@ def block_of(chunk: int) -> int:
 
 def compile_programs(
     contender: Contender,
-    head: Any,
+    setting: Setting,
     config: WordsConfig,
     task: TaskName,
-    classes: int,
     block: int,
     evaluated: int,
 ) -> Programs:
-    """Compiles what a head needs, ahead of time and from shapes alone."""
+    """Compiles what a head needs, ahead of time and from shapes alone.
+
+    Args:
+      contender: The head.
+      setting: What it is made for.
+      config: The sizes.
+      task: What is predicted.
+      block: Steps of one call.
+      evaluated: Examples of one evaluation; 0 for a head that is only timed.
+    """
     began = time.perf_counter()
+    head, classes = contender.make(setting), setting.classes
+    biases = frequency_biases(head, setting.counts)
     body = jax.eval_shape(lambda: initial_body(config, task, classes, 0))
     start = jax.jit(functools.partial(_start, contender.by_rows))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(start, head, key, body)
+    state = jax.eval_shape(start, head, key, body, biases)
     seen = 1 if task == "skipgram" else config.context
     ints = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
     batches = Batches(
@@ -115,14 +132,16 @@ def compile_programs(
     steps = jax.jit(functools.partial(_steps, contender.by_rows), donate_argnums=1)
     compiled = steps.lower(head, state, batches, rate).compile()
     held_out = ints((evaluated, seen)), ints((evaluated,))
-    evaluate = jax.jit(_evaluate).lower(head, state.weights, *held_out).compile()
+    evaluate = jax.jit(_evaluate).lower(head, state.weights, *held_out)
     memory: Any = compiled.memory_analysis()
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.weights.head)]
     return Programs(
         head=head,
-        start=start.lower(head, key, body).compile(),
+        classes=classes,
+        biases=biases,
+        start=start.lower(head, key, body, biases).compile(compiler_options=compiler_options()),
         steps=compiled,
-        evaluate=evaluate,
+        evaluate=evaluate.compile() if evaluated else None,
         block=block,
         seconds=time.perf_counter() - began,
         temporary=int(memory.temp_size_in_bytes),
@@ -132,15 +151,8 @@ def compile_programs(
 
 def initial_state(programs: Programs, config: WordsConfig, task: TaskName, seed: int) -> State:
     """Returns the state before the first step; its body is the same for every head."""
-    classes = programs_classes(programs)
-    body = initial_body(config, task, classes, seed)
-    return programs.start(programs.head, initial_key(seed), body)
-
-
-def programs_classes(programs: Programs) -> int:
-    """Returns how many classes a head has."""
-    head = programs.head
-    return int(head.tree.classes if hasattr(head, "tree") else head.classes)
+    body = initial_body(config, task, programs.classes, seed)
+    return programs.start(programs.head, initial_key(seed), body, programs.biases)
 
 
 def train(
@@ -179,6 +191,7 @@ def losses_of(
     programs: Programs, weights: Weights, examples: Examples, size: int
 ) -> Float[np.ndarray, " examples"]:
     """Returns the exact negative log-probability of every label, `size` examples at a time."""
+    assert programs.evaluate is not None
     count = examples.labels.size
     found = []
     for first in range(0, count, size):
@@ -193,8 +206,8 @@ def _span(first: int, count: int) -> range:
     return range(first, first + count)
 
 
-def _start(by_rows: bool, head: Any, key: Array, body: Body) -> State:
-    params = head.init(key)
+def _start(by_rows: bool, head: Any, key: Array, body: Body, biases: dict[str, Array]) -> State:
+    params = {**head.init(key), **biases}
     dense = optax.adagrad(1.0)
     lazy = rows.lazy(dense)
     memory = lazy.init(params) if by_rows else dense.init(params)
