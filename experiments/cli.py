@@ -77,7 +77,7 @@ def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
         prog="python -m experiments compare",
         description="Trains every contender of a config, compares them, and writes a report. "
         "Repeating the command continues a run that was interrupted.",
-        epilog=f"These are the flags of configs for the {kind.experiment}; name a config of another "
+        epilog=f"These are the flags of the {kind.experiment}' configs; name a config of another "
         "experiment before --help to see its own.",
     )
     parser.add_argument("config", type=Path, help="a Python file with a function get_config()")

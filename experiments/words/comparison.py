@@ -1,4 +1,4 @@
-"""The comparison on words: compile, train, time and record every head, and go on where it stopped."""
+"""The comparison on words: compile, train, time and record each head; go on where it stopped."""
 
 import functools
 import time
@@ -21,8 +21,8 @@ from experiments.words.heads import Contender, Setting, chosen_contenders
 from experiments.words.neighbours import neighbour_vectors
 from experiments.words.speed import measure
 from experiments.words.train import (
-    Programs,
     Batches,
+    Programs,
     State,
     batches_of,
     block_of,

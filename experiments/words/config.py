@@ -1,6 +1,7 @@
 """The configuration of the comparison on words."""
 
 import dataclasses
+import itertools
 import math
 from typing import ClassVar, Literal
 
@@ -114,6 +115,6 @@ class WordsConfig(BaseConfig):
         self.expect("quality", 0 < self.quality <= 1, "more than 0, at most 1")
         self.expect("confidence", 0 < self.confidence < 1, "between 0 and 1")
         sizes = self.scaling
-        rising = all(a < b for a, b in zip(sizes, sizes[1:], strict=False))
+        rising = all(a < b for a, b in itertools.pairwise(sizes))
         good = rising and all(size > self.num_sampled for size in sizes)
         self.expect("scaling", good, f"rising sizes above num_sampled ({self.num_sampled})")

@@ -63,8 +63,9 @@ class Corpus:
         documents = [document for document in documents if document]
         if not documents:
             raise UserError(f"data_path: expected words, found none in {len(files)} files")
+        files_word = "file" if len(files) == 1 else "files"
         named = ", ".join(config.data_path) or "the standard library of Python"
-        return cls.of_documents(documents, config, f"{named} ({len(files):,} files)")
+        return cls.of_documents(documents, config, f"{named} ({len(files):,} {files_word})")
 
     @classmethod
     def of_documents(

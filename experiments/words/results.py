@@ -175,9 +175,7 @@ def _reached(config: WordsConfig, figures: Record, quality: float | None) -> flo
     return None
 
 
-def _scaling(
-    config: WordsConfig, blocks: Blocks, contenders: Sequence[Contender]
-) -> list[Record]:
+def _scaling(config: WordsConfig, blocks: Blocks, contenders: Sequence[Contender]) -> list[Record]:
     """Returns for each head the sizes at which it was measured, with time and memory."""
     found = []
     for contender in (c for c in contenders if c.scales):
