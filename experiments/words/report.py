@@ -53,7 +53,7 @@ def _drawings(results: Figures) -> dict[str, tuple[str, int, list[Drawing]]]:
         found[f"{name}_overview"] = (f"{name}: quality and speed", 1, [plots.overview(task)])
         heading = f"{name}: validation NLL over seconds of training; grey: full"
         found[f"{name}_curves"] = (heading, 5, plots.learning_curves(task))
-        heading = f"{name}: test NLL by the rank of the word; grey: full"
+        heading = f"{name}: test NLL less that of full, by the rank of the word"
         found[f"{name}_buckets"] = (heading, 5, plots.bucket_panels(task))
     heading = "Time of a step over the size of the vocabulary; grey: full"
     found["scaling_time"] = (heading, 5, plots.step_time(results))
@@ -118,8 +118,8 @@ def _of_scaling(results: Figures, drawings: dict[str, tuple[str, int, list[Drawi
 def _curves_text(results: Figures, task: Figures) -> str:
     text = (
         "Exact NLL on the validation part (down is better) over the seconds of training, without "
-        "evaluation, on a logarithmic scale: steps times the median time of a step. The line is the "
-        "mean over seeds, the band their range. Grey: full softmax. All heads take the same number "
+        "evaluation, on a logarithmic scale: steps times the median time of a step. The line is "
+        "the mean over seeds, the band their range. Grey: full softmax. All heads take the same number "
         "of steps on the same words, so that a fast head's line ends early."
     )
     if task["quality"] is not None:
@@ -129,9 +129,10 @@ def _curves_text(results: Figures, task: Figures) -> str:
 
 
 _BUCKETS = (
-    "Exact NLL on the test part by the rank of the word that is predicted: 1+ are the ten most "
-    "frequent words, 10+ those of rank 11 to 100, and so on; <i>other</i> is the mark for all "
-    "words outside of the vocabulary. Grey: full softmax."
+    "The test NLL less that of full softmax, by the rank of the word that is predicted: above the "
+    "line a head is worse than full softmax on these words, below it better. 1+ are the ten most "
+    "frequent words, 10+ those of rank 11 to 100, and so on; <b>other</b> is the mark for all "
+    "words outside of the vocabulary."
 )
 _MEMORY = (
     "What the program of a step needs besides its parameters, Adagrad's sums and its batch, as XLA "

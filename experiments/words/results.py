@@ -42,6 +42,7 @@ def _task(
     figures = [_figures(config, blocks, task, c, len(compared)) for c in present]
     quality = _quality(config, figures)
     for found in figures:
+        _compare_buckets(found, next((f for f in figures if f["name"] == REFERENCE), None))
         found["seconds_to_quality"] = _reached(config, found, quality)
     return {
         "name": task,
@@ -106,6 +107,15 @@ def _buckets(config: WordsConfig, tests: Sequence[Record]) -> list[Record]:
         interval = _json(mean_interval(values, config.confidence)) if values else None
         found.append({"name": name, "words": parts[0]["words"], "nll": interval})
     return found
+
+
+def _compare_buckets(figures: Record, reference: Record | None) -> None:
+    """Adds to each bucket the mean NLL less the reference's, none where one of them has none."""
+    theirs = {b["name"]: b["nll"] for b in reference["buckets"]} if reference else {}
+    for bucket in figures["buckets"]:
+        ours, other = bucket["nll"], theirs.get(bucket["name"])
+        both = ours is not None and other is not None
+        bucket["minus_reference"] = ours["estimate"] - other["estimate"] if both else None
 
 
 def _curve(block: Sequence[Record]) -> Record:

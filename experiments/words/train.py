@@ -132,7 +132,9 @@ def compile_programs(
     steps = jax.jit(functools.partial(_steps, contender.by_rows), donate_argnums=1)
     compiled = steps.lower(head, state, batches, rate).compile()
     held_out = ints((evaluated, seen)), ints((evaluated,))
-    evaluate = jax.jit(_evaluate).lower(head, state.weights, *held_out)
+    evaluate = None
+    if evaluated:
+        evaluate = jax.jit(_evaluate).lower(head, state.weights, *held_out).compile()
     memory: Any = compiled.memory_analysis()
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.weights.head)]
     return Programs(
@@ -141,7 +143,7 @@ def compile_programs(
         biases=biases,
         start=start.lower(head, key, body, biases).compile(compiler_options=compiler_options()),
         steps=compiled,
-        evaluate=evaluate.compile() if evaluated else None,
+        evaluate=evaluate,
         block=block,
         seconds=time.perf_counter() - began,
         temporary=int(memory.temp_size_in_bytes),
