@@ -132,7 +132,7 @@ def _over_seconds(contender: Figures) -> list[tuple[float, float, float, float]]
     """Returns time, mean, smallest and largest NLL of each evaluation after the first."""
     curve, rate = contender["curve"], contender["steps_per_second"]["estimate"]
     rows = zip(curve["step"], curve["estimate"], curve["lower"], curve["upper"], strict=True)
-    return [(step / rate, *values) for step, *values in rows if step > 0]  # type: ignore[misc]
+    return [(step / rate, *values) for step, *values in rows if step > 0]
 
 
 def _band(

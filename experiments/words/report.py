@@ -119,8 +119,8 @@ def _curves_text(results: Figures, task: Figures) -> str:
     text = (
         "Exact NLL on the validation part (down is better) over the seconds of training, without "
         "evaluation, on a logarithmic scale: steps times the median time of a step. The line is "
-        "the mean over seeds, the band their range. Grey: full softmax. All heads take the same number "
-        "of steps on the same words, so that a fast head's line ends early."
+        "the mean over seeds, the band their range. Grey: full softmax. All heads take the same "
+        "number of steps on the same words, so that a fast head's line ends early."
     )
     if task["quality"] is not None:
         part = f"{100 * results['config']['quality']:g}%"
@@ -175,6 +175,8 @@ def _method(results: Figures) -> list[str]:
         "softmax in a task (Bonferroni). The text and its division are the same for all seeds, so "
         "that intervals tell how a result varies with the initial weights and the order of the "
         "data, and not over texts.",
+        "The clustered tree halves the words by vectors of their neighbours' counts in the "
+        "training part, which no other head is told; its making is not in the training time.",
         f"Speed was measured after training in {config['speed_rounds']} rounds in which the heads "
         "took turns, compilation and evaluation apart; medians. Memory is what XLA reports for "
         "the compiled program.",

@@ -53,8 +53,8 @@ def _task(
 
 
 def _trained(blocks: Blocks, task: TaskName, name: str) -> bool:
-    block = blocks.get(f"{task}/{name}")
-    return bool(block) and block[-1]["status"] == "trained"
+    block = blocks.get(f"{task}/{name}", ())
+    return len(block) > 0 and block[-1]["status"] == "trained"
 
 
 def _figures(
@@ -111,11 +111,13 @@ def _buckets(config: WordsConfig, tests: Sequence[Record]) -> list[Record]:
 
 def _compare_buckets(figures: Record, reference: Record | None) -> None:
     """Adds to each bucket the mean NLL less the reference's, none where one of them has none."""
-    theirs = {b["name"]: b["nll"] for b in reference["buckets"]} if reference else {}
+    theirs: dict[str, Any] = (
+        {b["name"]: b["nll"] for b in reference["buckets"]} if reference else {}
+    )
     for bucket in figures["buckets"]:
-        ours, other = bucket["nll"], theirs.get(bucket["name"])
-        both = ours is not None and other is not None
-        bucket["minus_reference"] = ours["estimate"] - other["estimate"] if both else None
+        pair = (bucket["nll"], theirs.get(bucket["name"]))
+        values = [side["estimate"] for side in pair if side is not None]
+        bucket["minus_reference"] = values[0] - values[1] if len(values) == 2 else None
 
 
 def _curve(block: Sequence[Record]) -> Record:

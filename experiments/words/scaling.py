@@ -11,12 +11,12 @@ import numpy as np
 from experiments.progress import Display
 from experiments.randomness import generator
 from experiments.run_directory import Record, RunDirectory
-from experiments.words.config import WordsConfig
+from experiments.words.config import TaskName, WordsConfig
 from experiments.words.heads import Contender, Setting
 from experiments.words.speed import measure
 from experiments.words.train import Batches, Programs, compile_programs
 
-_TASK = "skipgram"
+_TASK: TaskName = "skipgram"
 # Steps of a measured call: few, for the largest vocabularies.
 _BLOCK = 4
 

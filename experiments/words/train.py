@@ -123,14 +123,14 @@ def compile_programs(
     state = jax.eval_shape(start, head, key, body, biases)
     seen = 1 if task == "skipgram" else config.context
     ints = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
-    batches = Batches(
+    shapes: Any = (
         ints((block, config.batch_size, seen)),
         ints((block, config.batch_size)),
         jax.ShapeDtypeStruct((block, 2), jnp.uint32),
     )
     rate = jax.ShapeDtypeStruct((), jnp.float32)
     steps = jax.jit(functools.partial(_steps, contender.by_rows), donate_argnums=1)
-    compiled = steps.lower(head, state, batches, rate).compile()
+    compiled = steps.lower(head, state, Batches(*shapes), rate).compile()
     held_out = ints((evaluated, seen)), ints((evaluated,))
     evaluate = None
     if evaluated:

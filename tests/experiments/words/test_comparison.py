@@ -103,7 +103,8 @@ def test_a_run_that_was_cut_off_continues_to_the_same_figures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "run"
-    train_one, done = comparison._train_one, []
+    train_one = comparison._train_one
+    done: list[Any] = []
 
     def interrupted(*arguments: Any) -> None:
         if len(done) == 2:
