@@ -1,6 +1,7 @@
 """Every head begins at the words' frequencies; steps of rows are the dense steps; they learn."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,18 @@ import pytest
 
 from experiments.words.config import WordsConfig
 from experiments.words.corpus import Corpus
-from experiments.words.examples import Source
+from experiments.words.examples import Examples, Source
 from experiments.words.frequencies import frequency_biases
 from experiments.words.heads import Setting, all_contenders
 from experiments.words.neighbours import neighbour_vectors
-from experiments.words.train import batches_of, compile_programs, initial_state, losses_of, train
+from experiments.words.train import (
+    Weights,
+    batches_of,
+    compile_programs,
+    initial_state,
+    losses_of,
+    train,
+)
 from tests.experiments.words.text import write_text
 
 CONFIG = WordsConfig(
@@ -57,19 +65,35 @@ def test_first_distribution_is_that_of_the_frequencies(name: str, setting: Setti
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
-def test_updating_the_rows_of_a_step_is_updating_the_whole_table(
+def test_steps_of_rows_are_dense_steps_and_evaluation_is_exact(
     corpus: Corpus, setting: Setting
 ) -> None:
     sampled = all_contenders()["sampled"]
-    batches = batches_of(Source(corpus, CONFIG, "ngram"), 0, 0, 20)
-    after = []
+    source = Source(corpus, CONFIG, "ngram")
+    batches, held_out = batches_of(source, 0, 0, 20), source.held_out("test", 100)
+    after, losses = [], np.zeros(0)
     for contender in (sampled, dataclasses.replace(sampled, by_rows=False)):
-        programs = compile_programs(contender, setting, CONFIG, "ngram", 20, 0)
+        programs = compile_programs(contender, setting, CONFIG, "ngram", 20, 64)
         state = initial_state(programs, CONFIG, "ngram", 0)
         state, _ = programs.steps(programs.head, state, batches, jnp.float32(0.3))
         after.append(state.weights)
+        losses = losses_of(programs, state.weights, held_out, 64)
     for one, other in zip(*(jax.tree.leaves(weights) for weights in after), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(losses, exact_losses(after[1], held_out), rtol=1e-5)
+
+
+def exact_losses(weights: Weights, examples: Examples) -> Any:
+    """The negative log-probabilities of softmax over all words, in float64."""
+    table, dense, head = (
+        jax.tree.map(lambda x: np.asarray(x, np.float64), part)
+        for part in (weights.body.table, weights.body.dense, weights.head)
+    )
+    seen = table[examples.inputs].reshape(examples.labels.size, -1)
+    hidden = np.tanh(seen @ dense["weight"] + dense["bias"])
+    scores = hidden @ head["weight"].T + head["bias"]
+    normalizer = np.log(np.exp(scores).sum(axis=1))
+    return normalizer - scores[np.arange(examples.labels.size), examples.labels]
 
 
 def test_exact_heads_agree_and_learn_the_next_word(corpus: Corpus, setting: Setting) -> None:
