@@ -1,5 +1,6 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
+from softmax_variants import rows as rows
 from softmax_variants.heads._linear import linear_cross_entropy as linear_cross_entropy
 from softmax_variants.heads._linear_entmax import linear_entmax_loss as linear_entmax_loss
 from softmax_variants.losses._classification import alpha_relu_loss as alpha_relu_loss

@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import operator
 import re
 import typing
 from collections.abc import Callable
@@ -56,6 +57,17 @@ HEADS = ("linear_cross_entropy", "linear_entmax_loss")
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
 FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS)
 
+# In a namespace of their own.
+ROWS = (
+    "rows.clip_by_global_norm",
+    "rows.clip_rows",
+    "rows.global_norm",
+    "rows.lazy",
+    "rows.sgd",
+    "rows.take",
+    "rows.value_and_grad",
+)
+
 # What each family's positional arguments are, in this order; all others are keywords.
 POSITIONAL = {
     **dict.fromkeys((*DENSE, *SPARSE), ("logits", "axis", "where")),
@@ -66,7 +78,7 @@ POSITIONAL = {
 
 
 def function(name: str) -> Callable[..., object]:
-    found = getattr(sv, name)
+    found = operator.attrgetter(name)(sv)
     assert callable(found)
     return typing.cast(Callable[..., object], found)
 
@@ -89,10 +101,10 @@ def test_public_names_are_re_exported_as_themselves() -> None:
     assert sv.__file__ is not None
     source = Path(sv.__file__).read_text()
     marked = set(re.findall(r"\b(\w+) as \1\b", source))
-    assert set(public_names()) == marked
+    assert {*public_names(), "rows"} == marked
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *ROWS])
 def test_the_docstring_is_a_contract(name: str) -> None:
     text = inspect.getdoc(function(name)) or ""
     first, _, rest = text.partition("\n")
@@ -104,7 +116,7 @@ def test_the_docstring_is_a_contract(name: str) -> None:
     assert doctest.DocTestParser().get_examples(text), "an example"
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *ROWS])
 def test_the_docstring_names_every_argument(name: str) -> None:
     text = inspect.getdoc(function(name)) or ""
     section = text.partition("Args:\n")[2].partition("Returns:\n")[0]
@@ -123,7 +135,7 @@ def test_the_arguments_come_in_the_familys_order(name: str) -> None:
     assert defaults == {"axis": -1, "where": None}
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *ROWS])
 def test_every_argument_and_result_has_a_type(name: str) -> None:
     signature = inspect.signature(function(name))
     assert signature.return_annotation is not signature.empty
@@ -135,6 +147,11 @@ def test_every_argument_and_result_has_a_type(name: str) -> None:
 def test_the_key_of_a_random_map_is_not_optional(name: str) -> None:
     parameter = inspect.signature(function(name)).parameters["key"]
     assert parameter.default is parameter.empty
+
+
+def test_rows_has_no_other_public_function() -> None:
+    functions = inspect.getmembers(sv.rows, inspect.isfunction)
+    assert [f"rows.{name}" for name, _ in functions] == sorted(ROWS)
 
 
 def test_every_public_callable_is_documented() -> None:
