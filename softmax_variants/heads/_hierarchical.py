@@ -1,7 +1,6 @@
 """Hierarchical softmax: a class's probability is the product of the decisions on its path."""
 
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from softmax_variants._numerics import compute_dtype
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
-from softmax_variants.heads._tree import MAX_LEVELS, Paths, Tree, in_range
+from softmax_variants.heads._decisions import dot, plus, softplus
+from softmax_variants.heads._hierarchical_classes import all_classes
+from softmax_variants.heads._tree import Paths, Tree, in_range
 
 # Numbers that one chunk of the examples may hold at a time where nothing but the result has to.
 _CHUNK = 1 << 24
@@ -261,29 +261,13 @@ def loss_of_paths(
         on_path = on_path & keep[..., None]
         hidden = jnp.where(keep[..., None], hidden, 0)
     weight = jnp.where(on_path[..., None], weight, 0)
-    scores = _dot("...ld,...d->...l", weight, hidden)
+    scores = dot("...ld,...d->...l", weight, hidden)
     if bias is not None:
-        scores = _plus(scores, jnp.where(on_path, bias, 0))
+        scores = plus(scores, jnp.where(on_path, bias, 0))
     terms = softplus(jnp.where(paths.right, scores, -scores))
     loss = jnp.sum(jnp.where(on_path, terms, 0), axis=-1)
     known = in_range(labels, nodes + 1)
     return jnp.where(known if where is None else known | ~keep, loss, jnp.nan)
-
-
-def _dot(form: str, weight: Array, hidden: Array) -> Array:
-    """A contraction over the features in at least float32; equal half dtypes are not copied."""
-    common = jnp.promote_types(weight.dtype, hidden.dtype)
-    return jnp.einsum(
-        form,
-        weight.astype(common),
-        hidden.astype(common),
-        preferred_element_type=compute_dtype(common),
-    )
-
-
-def _plus(scores: Array, bias: Array) -> Array:
-    common = jnp.promote_types(scores.dtype, bias.dtype)
-    return scores.astype(common) + bias.astype(common)
 
 
 def rows_of(table: Array, ids: Array) -> Array:
@@ -314,13 +298,13 @@ def log_prob_of_labels(h: Array, y: Array, w: Array, b: Array | None, tree: Tree
 
 @jax.jit
 def _log_probs(h: Array, w: Array, b: Array | None, tree: Tree) -> Array:
-    return _in_chunks(functools.partial(_all_classes, w, b, tree), tree.classes, h)
+    return _in_chunks(functools.partial(all_classes, w, b, tree), tree.classes, h)
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _top_k(h: Array, w: Array, b: Array | None, tree: Tree, k: int) -> tuple[Array, Array]:
     def chunk(h: Array) -> tuple[Array, Array]:
-        values, ids = lax.top_k(_all_classes(w, b, tree, h), k)
+        values, ids = lax.top_k(all_classes(w, b, tree, h), k)
         return values, ids.astype(jnp.int32)
 
     return _in_chunks(chunk, tree.classes, h)
@@ -348,103 +332,6 @@ def _in_chunks(function: Callable[..., Any], size: int, h: Array, *rest: Array) 
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), flat)
 
 
-def _all_classes(w: Array, b: Array | None, tree: Tree, h: Array) -> Array:
-    """The log-probabilities of all classes, [n, classes].
-
-    They are summed up for edges, two a node, from the root down. Examples come first throughout:
-    on the CPU gathering columns costs less than gathering rows and a transposition.
-    """
-    scores = _dot("nd,vd->nv", h, w)
-    if b is not None:
-        scores = _plus(scores, b[None])
-    if tree.nodes == 0:
-        return jnp.zeros_like(scores, shape=(h.shape[0], 1))
-    decided = jnp.stack(log_sigmoids(scores), axis=-1)
-    starts = (
-        *tree.levels[:MAX_LEVELS],
-        tree.nodes if tree.depth <= MAX_LEVELS else tree.levels[-1],
-    )
-    reached = jnp.zeros_like(scores[:, :1])
-    edges: list[Array] = []
-    for level, (start, stop) in enumerate(itertools.pairwise(starts)):
-        if level > 0:
-            above = tree.parents[tree.classes + start : tree.classes + stop]
-            reached = edges[-1][:, above - 2 * starts[level - 1]]
-        edges.append(_two_each(reached, decided[:, start:stop]))
-    if tree.depth > MAX_LEVELS:
-        reached = _below(decided, edges[-1], tree, starts[-2], starts[-1])
-        edges.append(_two_each(reached, decided[:, starts[-1] :]))
-    return jnp.concatenate(edges, axis=1)[:, tree.parents[: tree.classes]]
-
-
-def _two_each(reached: Array, decided: Array) -> Array:
-    """The log-probabilities of the edges below some nodes, from the nodes' own."""
-    return (reached[..., None] + decided).reshape(reached.shape[0], -1)
-
-
-def _below(decided: Array, above: Array, tree: Tree, before: int, start: int) -> Array:
-    """The log-probabilities of all nodes from `start` on, by doubling the steps that are summed.
-
-    `above` are those of the edges of the last level before, which begins at the node `before`.
-    """
-    edges = tree.parents[tree.classes + start : 2 * tree.classes - 1]
-    parent = edges >> 1
-    first = parent < start
-    inside = decided.reshape(decided.shape[0], -1)[:, edges]
-    sums = jnp.where(first[None], above[:, jnp.where(first, edges - 2 * before, 0)], inside)
-    count = edges.shape[0]
-    # The entry past the end is its own ancestor, and adds nothing.
-    sums = jnp.concatenate([sums, jnp.zeros_like(sums[:, :1])], axis=1)
-    end = jnp.full(1, count, jnp.int32)
-    ancestor = jnp.concatenate([jnp.where(first, count, parent - start), end])
-    for _ in range(math.ceil(math.log2(tree.depth - MAX_LEVELS + 1))):
-        sums = sums + sums[:, ancestor]
-        ancestor = ancestor[ancestor]
-    return sums[:, :count]
-
-
-@jax.custom_jvp
-def softplus(x: Array) -> Array:
-    """`log(1 + exp(x))`, at large scores exactly x or 0."""
-    return jnp.maximum(x, 0) + _tail(x)
-
-
-@softplus.defjvp
-def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return softplus(primals[0]), jax.nn.sigmoid(primals[0]) * tangents[0]
-
-
-@jax.custom_jvp
-def log_sigmoids(x: Array) -> tuple[Array, Array]:
-    """The logarithms of sigmoid(x) and of sigmoid(-x)."""
-    tail = _tail(x)
-    return jnp.minimum(x, 0) - tail, jnp.minimum(-x, 0) - tail
-
-
-@log_sigmoids.defjvp
-def _log_sigmoids_jvp(
-    primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    x, t = primals[0], tangents[0]
-    return log_sigmoids(x), (jax.nn.sigmoid(-x) * t, -jax.nn.sigmoid(x) * t)
-
-
-def _tail(x: Array) -> Array:
-    """`log(1 + exp(-|x|))`.
-
-    In float32 by the series of `2 artanh(u / (2 + u))`, u at most 1: an ulp or two, and on the CPU
-    several times faster than `log1p`, which its compiler does not vectorise.
-    """
-    u = jnp.exp(-jnp.abs(x))
-    if x.dtype != jnp.float32:
-        return jnp.log1p(u)
-    s = u / (2 + u)
-    square, series = s * s, jnp.full_like(s, 1 / 17)
-    for odd in range(15, 0, -2):
-        series = series * square + 1 / odd
-    return 2 * s * series
-
-
 @jax.jit
 def _sample(key: Array, h: Array, w: Array, b: Array | None, tree: Tree) -> Array:
     h, w, b = jax.tree.map(lax.stop_gradient, (h, w, b))
@@ -454,9 +341,9 @@ def _sample(key: Array, h: Array, w: Array, b: Array | None, tree: Tree) -> Arra
 
     def step(level: Array, vertex: Array) -> Array:
         node = jnp.maximum(vertex - tree.classes, 0)
-        scores = _dot("...d,...d->...", w[node], h)
+        scores = dot("...d,...d->...", w[node], h)
         if b is not None:
-            scores = _plus(scores, b[node])
+            scores = plus(scores, b[node])
         drawn = jax.random.uniform(jax.random.fold_in(key, level), batch, scores.dtype)
         right = (drawn >= jax.nn.sigmoid(scores)).astype(jnp.int32)
         return jnp.where(vertex < tree.classes, vertex, tree.children[node, right])

@@ -5,9 +5,8 @@ from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from softmax_variants._typing import ArrayLike
 from softmax_variants._validation import as_count
 from softmax_variants.heads._tree import MAX_CLASSES, Ids, Tree, check_classes, tree_of_levels
 
