@@ -5,6 +5,7 @@ import math
 
 import jax.numpy as jnp
 
+from softmax_variants._numerics import apart
 from softmax_variants._typing import Array
 from softmax_variants.heads._decisions import dot, log_sigmoids, plus
 from softmax_variants.heads._tree import MAX_LEVELS, Tree
@@ -21,7 +22,8 @@ def all_classes(w: Array, b: Array | None, tree: Tree, h: Array) -> Array:
         scores = plus(scores, b[None])
     if tree.nodes == 0:
         return jnp.zeros_like(scores, shape=(h.shape[0], 1))
-    decided = jnp.stack(log_sigmoids(scores), axis=-1)
+    # Worked out once: every level would fuse it, and work it out for itself.
+    decided = jnp.stack(apart(*log_sigmoids(*apart(scores))), axis=-1)
     starts = (
         *tree.levels[:MAX_LEVELS],
         tree.nodes if tree.depth <= MAX_LEVELS else tree.levels[-1],
