@@ -158,6 +158,15 @@ def test_clusters_are_found_whatever_the_order_and_the_position(rng: np.random.G
     assert np.array_equal(tree.children, again.children)
 
 
+def test_the_first_split_is_along_the_greatest_variance(rng: np.random.Generator) -> None:
+    """Two sides along (1, -1, 0, 0), all other directions an eighth as wide."""
+    side = rng.permutation(np.repeat([-1, 1], 50))
+    points = 8 * side[:, None] * np.array([1.0, -1.0, 0.0, 0.0]) + rng.uniform(-1, 1, (100, 4))
+    found = walked(sv.clustered_tree(points))
+    for sign in (-1, 1):
+        assert len({found[int(c)][0] for c in np.flatnonzero(side == sign)}) == 1
+
+
 def test_clusters_of_equal_points_keep_the_order() -> None:
     same = sv.clustered_tree(jnp.ones((37, 3), jnp.bfloat16))
     assert np.array_equal(same.children, sv.balanced_tree(37).children)
