@@ -1,8 +1,20 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
 from softmax_variants import rows as rows
+from softmax_variants.heads._hierarchical import hierarchical_log_probs as hierarchical_log_probs
+from softmax_variants.heads._hierarchical import hierarchical_sample as hierarchical_sample
+from softmax_variants.heads._hierarchical import (
+    hierarchical_softmax_loss as hierarchical_softmax_loss,
+)
+from softmax_variants.heads._hierarchical import hierarchical_top_k as hierarchical_top_k
+from softmax_variants.heads._hierarchical_head import HierarchicalSoftmax as HierarchicalSoftmax
 from softmax_variants.heads._linear import linear_cross_entropy as linear_cross_entropy
 from softmax_variants.heads._linear_entmax import linear_entmax_loss as linear_entmax_loss
+from softmax_variants.heads._tree import Tree as Tree
+from softmax_variants.heads._tree_builders import balanced_tree as balanced_tree
+from softmax_variants.heads._tree_builders import class_tree as class_tree
+from softmax_variants.heads._tree_builders import clustered_tree as clustered_tree
+from softmax_variants.heads._tree_builders import huffman_tree as huffman_tree
 from softmax_variants.losses._classification import alpha_relu_loss as alpha_relu_loss
 from softmax_variants.losses._classification import cross_entropy_loss as cross_entropy_loss
 from softmax_variants.losses._classification import entmax15_loss as entmax15_loss

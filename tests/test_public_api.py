@@ -54,8 +54,15 @@ LOSSES = (
 )
 GENERIC = ("fenchel_young_loss",)
 HEADS = ("linear_cross_entropy", "linear_entmax_loss")
+HIERARCHICAL = (
+    "hierarchical_softmax_loss",
+    "hierarchical_log_probs",
+    "hierarchical_top_k",
+    "hierarchical_sample",
+)
+TREES = ("huffman_tree", "balanced_tree", "class_tree", "clustered_tree")
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
-FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS)
+FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS, *HIERARCHICAL, *TREES)
 
 # In a namespace of their own.
 ROWS = (
@@ -91,7 +98,7 @@ def public_names() -> list[str]:
     )
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES, "Tree", "HierarchicalSoftmax"])
 def test_the_name_is_flat_in_the_package(name: str) -> None:
     assert hasattr(sv, name)
 
