@@ -53,8 +53,18 @@ LOSSES = (
 )
 GENERIC = ("fenchel_young_loss",)
 HEADS = ("linear_cross_entropy", "linear_entmax_loss")
+SAMPLED = (
+    "sampled_softmax_loss",
+    "nce_loss",
+    "negative_sampling_loss",
+    "importance_sampled_loss",
+    "in_batch_softmax_loss",
+    "target_sampled_softmax_loss",
+    "target_partitions",
+    "bias_report",
+)
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
-FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS)
+FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS, *SAMPLED)
 
 # What each family's positional arguments are, in this order; all others are keywords.
 POSITIONAL = {

@@ -286,7 +286,7 @@ class UnigramSampler(Sampler):
         some = array > 0
         logs = np.full(array.shape, -np.inf)
         # Relative to the largest: no count is too large for a power of it.
-        logs[some] = exponent * np.log(array[some] / array.max())
+        logs[some] = exponent * (np.log(array[some]) - np.log(array.max()))
         weights = np.exp(logs)
         logs = logs - math.log(weights.sum())
         _fill(
