@@ -267,7 +267,7 @@ class UnigramSampler(Sampler):
     logs: Array  # the log-probabilities, float32 [classes]
     table: AliasTable
 
-    def __init__(self, counts: ArrayLike, power: float = 0.75) -> None:
+    def __init__(self, counts: ArrayLike | Sequence[float], power: float = 0.75) -> None:
         if isinstance(counts, jax.core.Tracer):
             raise TypeError("counts must be known when the sampler is built, got a traced array")
         array = np.asarray(counts)
@@ -343,7 +343,7 @@ class MixedSampler(Sampler):
     logs: Array  # the log-probabilities of the samplers, float32
     table: AliasTable
 
-    def __init__(self, samplers: Sequence[Sampler], weights: ArrayLike) -> None:
+    def __init__(self, samplers: Sequence[Sampler], weights: ArrayLike | Sequence[float]) -> None:
         parts = tuple(samplers)
         if not parts:
             raise ValueError("samplers must have at least one sampler, got none")
@@ -373,7 +373,7 @@ class MixedSampler(Sampler):
 _pytree(MixedSampler, ("samplers", "logs", "table"), ("classes",))
 
 
-def _as_weights(weights: ArrayLike, count: int) -> "np.ndarray[Any, Any]":
+def _as_weights(weights: ArrayLike | Sequence[float], count: int) -> "np.ndarray[Any, Any]":
     if isinstance(weights, jax.core.Tracer):
         raise TypeError("weights must be known when the sampler is built, got a traced array")
     array = np.asarray(weights)

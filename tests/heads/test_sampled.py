@@ -192,13 +192,13 @@ def _swapped() -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
 
 def test_the_default_is_consistent() -> None:
     """The bias of the gradient falls at least like 1 / num_sampled, and the loss goes along."""
-    few, many = (report(num, 4000) for num in (8, 64))
+    few, many = (report(num, 3000) for num in (8, 64))
     assert few.bias > 3 * few.bias_noise
     assert many.bias < few.bias / 6
     assert abs(many.mean_loss - many.full_loss) < 0.02
     assert few.mean_loss < few.full_loss
     assert many.cosine > 0.999
-    counted = report(64, 4000, correction="expected_count")
+    counted = report(64, 3000, correction="expected_count")
     assert counted.bias < 0.1 * few.bias + 3 * counted.bias_noise
 
 
@@ -399,7 +399,7 @@ def test_candidates_that_are_no_class_are_padding() -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_gradients_are_summed_in_float32(dtype: Any) -> None:
-    """Two thousand examples have the same label: summed in bfloat16 it would stop at 256 of them."""
+    """Two thousand examples have one label: summed in bfloat16 it would stop at 256 of them."""
     count = 2000
     h, w = jnp.ones((count, 2), dtype), jnp.zeros((3, 2), dtype)
     y = jnp.zeros(count, jnp.int32)
@@ -423,16 +423,20 @@ def test_transformations_change_nothing(key: jax.Array) -> None:
     def loss(h: jax.Array, y: jax.Array) -> jax.Array:
         return sv.sampled_softmax_loss(key, h, y, w, b, sampler=s, num_sampled=SAMPLES)
 
-    plain = jax.jit(loss)(h, labels())
-    close(jax.jit(jax.vmap(loss))(h, labels()), plain)
-    grid = loss(jnp.stack([h, h]), jnp.stack([labels(), labels()]))
-    close(grid, jnp.stack([plain, plain]))
-
     def scanned(h: jax.Array) -> jax.Array:
         step = jax.checkpoint(lambda c, x: (c + loss(x[0], x[1]).sum(), None))
         return jax.lax.scan(step, jnp.float32(0), (h[:, None], labels()[:, None]))[0]
 
-    close(jax.jit(jax.grad(scanned))(h), jax.grad(lambda h: loss(h, labels()).sum())(h))
+    @jax.jit
+    def run(h: jax.Array) -> Any:
+        plain, pull = jax.vjp(lambda h: loss(h, labels()), h)
+        each = jax.vmap(loss)(h, labels())
+        grid = loss(h[None], labels()[None])[0]
+        return (plain, pull(jnp.ones(EXAMPLES))[0]), (each, jax.grad(scanned)(h)), grid
+
+    plain, other, grid = run(h)
+    close(other, plain)
+    close(grid, plain[0])
     empty = loss(jnp.zeros((0, FEATURES)), jnp.zeros(0, jnp.int32))
     assert empty.shape == (0,)
 
