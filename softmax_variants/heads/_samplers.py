@@ -282,11 +282,14 @@ class UnigramSampler(Sampler):
             raise ValueError(f"counts must be finite and at least 0, got {array[bad][0]:g}")
         if not array.any():
             raise ValueError(f"counts must not all be 0, got {array.size} zeros")
-        exponent = float(as_parameter(power, "power", low=0))
+        if isinstance(power, bool) or not isinstance(power, float | int):
+            raise TypeError(f"power must be a Python number, got {type(power).__name__}")
+        if not 0 <= power < math.inf:
+            raise ValueError(f"power must be finite and at least 0, got {power:g}")
         some = array > 0
         logs = np.full(array.shape, -np.inf)
         # Relative to the largest: no count is too large for a power of it.
-        logs[some] = exponent * (np.log(array[some]) - np.log(array.max()))
+        logs[some] = power * (np.log(array[some]) - np.log(array.max()))
         weights = np.exp(logs)
         logs = logs - math.log(weights.sum())
         _fill(

@@ -11,39 +11,20 @@ import numpy as np
 import pytest
 
 import softmax_variants as sv
-
-Floats = np.ndarray[Any, Any]
-EXAMPLES, FEATURES, CLASSES, SAMPLES = 5, 4, 11, 8
-COUNTS = 60 / np.arange(1.0, CLASSES + 1)
-FIRST, SECOND = 3, 7
-
-
-def arrays(dtype: Any = jnp.float32) -> tuple[jax.Array, jax.Array, jax.Array]:
-    rng = np.random.default_rng(0)
-    shapes = ((EXAMPLES, FEATURES), (CLASSES, FEATURES), (CLASSES,))
-    hidden, weight, bias = (jnp.asarray(rng.normal(size=s), dtype) for s in shapes)
-    return hidden, weight, bias
-
-
-def labels() -> jax.Array:
-    return jnp.asarray([FIRST, 0, 0, SECOND, CLASSES - 1], jnp.int32)
-
-
-def several() -> tuple[jax.Array, jax.Array]:
-    """Three labels an example: a repeated one, padding, and plain ones; with their weights."""
-    ids = jnp.asarray([[3, 3, 1], [0, -1, 2], [0, 5, 6], [7, CLASSES, 7], [10, 9, 10]], jnp.int32)
-    weights = [[0.2, 0.3, 0.5], [0.25, 0, 0.75], [0.1, 0.2, 0.7], [0.6, 0, 0.4], [0.5, 0, 0.5]]
-    return ids, jnp.asarray(weights, jnp.float32)
-
-
-def sampler() -> sv.Sampler:
-    return sv.UnigramSampler(COUNTS)
-
-
-def close(found: Any, expected: Any, unit: float = 2e-6) -> None:
-    for left, right in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        scale = max(1.0, float(np.max(np.abs(right))))
-        np.testing.assert_allclose(left, right, rtol=0, atol=unit * scale)
+from tests.heads.sampled_cases import (
+    CLASSES,
+    COUNTS,
+    EXAMPLES,
+    FEATURES,
+    SAMPLES,
+    Floats,
+    arrays,
+    close,
+    labels,
+    oracle,
+    sampler,
+    several,
+)
 
 
 def weighed(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -85,20 +66,6 @@ def test_every_class_once_is_the_full_loss(number: int, each: bool) -> None:
         return value, pull, twice, back
 
     close(jax.jit(lambda: derived(found))(), jax.jit(lambda: derived(full))(), unit=5e-6)
-
-
-def oracle(
-    ids: Floats, y: int, x: Floats, p: Floats, correction: str, target: bool, hits: bool
-) -> float:
-    """The loss of one example in float64, from the draws."""
-    num = len(ids)
-    if correction == "inclusion":
-        ids, q = np.unique(ids), 1 - (1 - p) ** num
-    else:
-        q = num * p if correction == "expected_count" else np.ones_like(p)
-    ids = ids[ids != y] if hits else ids
-    true = x[y] - (np.log(q[y]) if target else 0)
-    return float(np.log(np.exp(true) + np.sum(np.exp(x[ids]) / q[ids])) - true)
 
 
 @pytest.mark.parametrize("hits", [True, False], ids=["removed", "kept"])
@@ -198,8 +165,6 @@ def test_the_default_is_consistent() -> None:
     assert abs(many.mean_loss - many.full_loss) < 0.02
     assert few.mean_loss < few.full_loss
     assert many.cosine > 0.999
-    counted = report(64, 3000, correction="expected_count")
-    assert counted.bias < 0.1 * few.bias + 3 * counted.bias_noise
 
 
 @pytest.mark.parametrize(
@@ -309,41 +274,6 @@ def test_importance_sampling_weighs_the_draws(key: jax.Array) -> None:
     np.testing.assert_allclose(pull(jnp.ones(EXAMPLES))[0], expected, rtol=0, atol=3e-6)
 
 
-def test_a_batch_with_repeats_and_rows_left_out() -> None:
-    h, w, b = arrays()
-    y, mask = np.asarray(labels()), np.array([True, True, True, False, True])
-    p = COUNTS / COUNTS.sum()
-    log_prob = jnp.asarray(np.log(p[y]), jnp.float32)
-    x = np.asarray(h, np.float64) @ np.asarray(w, np.float64).T + np.asarray(b, np.float64)
-    spoiled = h.at[3].set(jnp.nan)
-
-    def expected(correction: str, target: bool) -> list[float]:
-        total = []
-        for n in range(EXAMPLES):
-            others = np.delete(y, [n, 3] if n != 3 else [n])
-            total.append(oracle(others, y[n], x[n], p, correction, target, True) if mask[n] else 0)
-        return total
-
-    for correction, target in (
-        ("inclusion", False),
-        ("inclusion", True),
-        ("expected_count", False),
-    ):
-        options: Any = {"correction": correction, "correct_target": target, "log_prob": log_prob}
-        found = sv.in_batch_softmax_loss(spoiled, labels(), w, b, where=mask, **options)
-        np.testing.assert_allclose(found, expected(correction, target), rtol=2e-6)
-        items, biases = w[labels()], b[labels()]
-        same = sv.in_batch_softmax_loss(
-            spoiled, labels(), items=items, bias=biases, where=mask, **options
-        )
-        np.testing.assert_allclose(same, found, rtol=1e-6)
-    with pytest.warns(UserWarning, match="not consistent"):
-        sv.in_batch_softmax_loss(h, labels(), w, b, correction="none")
-    # Alone in its batch an example has nothing against it.
-    alone = sv.in_batch_softmax_loss(h[:1], labels()[:1], w, b, log_prob=log_prob[:1])
-    assert alone[0] == 0
-
-
 LOSSES: dict[str, Callable[..., jax.Array]] = {
     "sampled": functools.partial(sv.sampled_softmax_loss, num_sampled=SAMPLES),
     "nce": functools.partial(sv.nce_loss, num_sampled=SAMPLES),
@@ -441,92 +371,6 @@ def test_transformations_change_nothing(key: jax.Array) -> None:
     assert empty.shape == (0,)
 
 
-def test_a_subset_of_the_classes() -> None:
-    h, w, b = arrays()
-    parts = sv.target_partitions([3, 0, 0, 7, 10, 3, 3, 1], CLASSES, size=2)
-    assert [(p.start, p.stop) for p in parts] == [(0, 3), (3, 5), (5, 8)]
-    assert [p.subset.tolist() for p in parts] == [[0, 3], [7, 10], [1, 3]]
-    subset = jnp.asarray([0, 3, 7, CLASSES, CLASSES], jnp.int32)
-
-    def loss(h: jax.Array, w: jax.Array) -> jax.Array:
-        mask = jnp.asarray([True, True, False, True, True])
-        return sv.target_sampled_softmax_loss(h, labels(), w, b, subset=subset, where=mask)
-
-    found, pull = jax.vjp(loss, h, w)
-    scores = h @ w[subset[:3]].T + b[subset[:3]][None]
-    right = -jax.nn.log_softmax(scores)[jnp.arange(5), jnp.asarray([1, 0, 0, 2, 0])]
-    assert np.isnan(found).tolist() == [False] * 4 + [True]
-    close(found[:4], right.at[2].set(0)[:4])
-    dh, dw = pull(jnp.ones(5))
-    assert np.isnan(dh).any(axis=-1).tolist() == [False] * 4 + [True]
-    assert not np.any(np.delete(dw, subset[:3], axis=0)), "no other row is touched"
-    uneven = np.random.default_rng(0).zipf(1.5, 5000) % 300
-    start = 0
-    for part in sv.target_partitions(uneven.reshape(-1, 2), 300, size=40):
-        inside = np.unique(uneven.reshape(-1, 2)[part.start : part.stop])
-        assert part.start == start
-        assert part.subset.tolist() == [*inside, *[300] * (40 - inside.size)]
-        more = np.unique(uneven.reshape(-1, 2)[part.start : part.stop + 1])
-        assert more.size > 40 or part.stop == 2500
-        start = part.stop
-    assert start == 2500
-
-
-RIGHT: dict[str, Any] = {
-    "key": jax.random.key(0),
-    "hidden": jnp.zeros((EXAMPLES, FEATURES)),
-    "labels": labels(),
-    "weight": jnp.zeros((CLASSES, FEATURES)),
-    "sampler": sv.UniformSampler(CLASSES),
-    "num_sampled": 3,
-}
-WRONG: dict[str, tuple[type[Exception], dict[str, Any], str]] = {
-    "transposed": (ValueError, {"weight": jnp.zeros((4, 11))}, "weight .*transpose"),
-    "labels' shape": (ValueError, {"labels": jnp.zeros(4, int)}, r"labels .*\(5,\).*\(4,\)"),
-    "labels' dtype": (TypeError, {"labels": jnp.zeros(5)}, "labels .*float32"),
-    "no label": (ValueError, {"labels": jnp.zeros((5, 0), int)}, "at least one label"),
-    "bias": (ValueError, {"bias": jnp.zeros(3)}, "bias"),
-    "where": (TypeError, {"where": jnp.ones(5)}, "where"),
-    "where's shape": (ValueError, {"where": jnp.ones(4, bool)}, "where"),
-    "no key": (TypeError, {"key": None}, "key"),
-    "no sampler": (TypeError, {"sampler": None}, "sampler must be a sampler"),
-    "other sampler": (ValueError, {"sampler": sv.UniformSampler(3)}, "sampler must have 11"),
-    "no number": (TypeError, {"num_sampled": None}, "num_sampled"),
-    "label_weights": (ValueError, {"label_weights": jnp.ones(3)}, "label_weights"),
-    "weights' dtype": (TypeError, {"label_weights": labels()}, "label_weights"),
-    "correction": (ValueError, {"correction": "other"}, "correction must be one of"),
-    "candidates": (TypeError, {"candidates": labels()}, "candidates must be a pair"),
-    "ids' shape": (ValueError, {"candidates": (jnp.zeros((4, 2), int), 0.0)}, "candidates' ids"),
-    "log_q": (ValueError, {"candidates": (labels(), jnp.zeros(4))}, "candidates' log_q"),
-    "log_q's dtype": (TypeError, {"candidates": (labels(), labels())}, "candidates' log_q"),
-    "log_q of labels": (
-        ValueError,
-        {"candidates": (labels(), 0.0), "correct_target": True},
-        "correct_target needs a sampler",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_argument_is_named(case: str) -> None:
-    error, wrong, message = WRONG[case]
-    with pytest.raises(error, match=message):
-        sv.sampled_softmax_loss(**{**RIGHT, **wrong})
-
-
-def test_other_wrong_arguments_are_named() -> None:
-    h, w, _ = arrays()
-    with pytest.raises(ValueError, match="either weight or items"):
-        sv.in_batch_softmax_loss(h, labels())
-    with pytest.raises(ValueError, match="log_prob must be given"):
-        sv.in_batch_softmax_loss(h, labels(), w)
-    with pytest.raises(ValueError, match="size must be in"):
-        sv.target_partitions([0, 1], 4, size=5)
-    with pytest.raises(ValueError, match="labels must lie in"):
-        sv.target_partitions([0, 4], 4, size=2)
-    with pytest.raises(ValueError, match="size must be at least"):
-        sv.target_partitions([[0, 1]], 4, size=1)
-    with pytest.raises(ValueError, match="at most 11 distinct"):
-        sv.target_sampled_softmax_loss(h, labels(), w, subset=jnp.arange(12))
+def test_a_report_needs_two_keys() -> None:
     with pytest.raises(ValueError, match="num_keys"):
         report(3, 1)
