@@ -1,6 +1,8 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
 from softmax_variants import rows as rows
+from softmax_variants.heads._bias_report import BiasReport as BiasReport
+from softmax_variants.heads._bias_report import bias_report as bias_report
 from softmax_variants.heads._hierarchical import hierarchical_log_probs as hierarchical_log_probs
 from softmax_variants.heads._hierarchical import hierarchical_sample as hierarchical_sample
 from softmax_variants.heads._hierarchical import (
@@ -8,8 +10,32 @@ from softmax_variants.heads._hierarchical import (
 )
 from softmax_variants.heads._hierarchical import hierarchical_top_k as hierarchical_top_k
 from softmax_variants.heads._hierarchical_head import HierarchicalSoftmax as HierarchicalSoftmax
+from softmax_variants.heads._importance import importance_sampled_loss as importance_sampled_loss
+from softmax_variants.heads._in_batch import in_batch_softmax_loss as in_batch_softmax_loss
 from softmax_variants.heads._linear import linear_cross_entropy as linear_cross_entropy
 from softmax_variants.heads._linear_entmax import linear_entmax_loss as linear_entmax_loss
+from softmax_variants.heads._linear_heads import FullSoftmax as FullSoftmax
+from softmax_variants.heads._linear_heads import LinearEntmax as LinearEntmax
+from softmax_variants.heads._noise import nce_loss as nce_loss
+from softmax_variants.heads._noise import negative_sampling_loss as negative_sampling_loss
+from softmax_variants.heads._sampled import sampled_softmax_loss as sampled_softmax_loss
+from softmax_variants.heads._sampled_heads import NCE as NCE
+from softmax_variants.heads._sampled_heads import ImportanceSampled as ImportanceSampled
+from softmax_variants.heads._sampled_heads import InBatchSoftmax as InBatchSoftmax
+from softmax_variants.heads._sampled_heads import NegativeSampling as NegativeSampling
+from softmax_variants.heads._sampled_heads import SampledSoftmax as SampledSoftmax
+from softmax_variants.heads._samplers import LogUniformSampler as LogUniformSampler
+from softmax_variants.heads._samplers import MixedSampler as MixedSampler
+from softmax_variants.heads._samplers import Sampler as Sampler
+from softmax_variants.heads._samplers import UniformSampler as UniformSampler
+from softmax_variants.heads._samplers import UnigramSampler as UnigramSampler
+from softmax_variants.heads._streaming import FrequencyState as FrequencyState
+from softmax_variants.heads._streaming import StreamingFrequency as StreamingFrequency
+from softmax_variants.heads._target_sampling import TargetPartition as TargetPartition
+from softmax_variants.heads._target_sampling import target_partitions as target_partitions
+from softmax_variants.heads._target_sampling import (
+    target_sampled_softmax_loss as target_sampled_softmax_loss,
+)
 from softmax_variants.heads._tree import Tree as Tree
 from softmax_variants.heads._tree_builders import balanced_tree as balanced_tree
 from softmax_variants.heads._tree_builders import class_tree as class_tree

@@ -61,8 +61,19 @@ HIERARCHICAL = (
     "hierarchical_sample",
 )
 TREES = ("huffman_tree", "balanced_tree", "class_tree", "clustered_tree")
+SAMPLED = (
+    "sampled_softmax_loss",
+    "nce_loss",
+    "negative_sampling_loss",
+    "importance_sampled_loss",
+    "in_batch_softmax_loss",
+    "target_sampled_softmax_loss",
+    "target_partitions",
+    "bias_report",
+)
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
-FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS, *HIERARCHICAL, *TREES)
+LAYERS = (*HEADS, *SAMPLED, *HIERARCHICAL, *TREES)
+FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *LAYERS)
 
 # In a namespace of their own.
 ROWS = (
