@@ -44,8 +44,9 @@ def test_a_padded_table_split_over_eight_devices(kind: AxisType, labels: str) ->
     extra = PADDED - CLASSES
 
     def total(h: Any, w: Any, b: Any, y: Any, where: Any = None) -> jax.Array:
-        loss = sv.linear_cross_entropy(h, y, w, b, where=where, label_smoothing=0.1, z_loss=0.01)
-        return jnp.sum(loss)
+        # Two blocks of the padded table, each with a class of every device.
+        options: dict[str, Any] = {"label_smoothing": 0.1, "z_loss": 0.01, "block_size": 8}
+        return jnp.sum(sv.linear_cross_entropy(h, y, w, b, where=where, **options))
 
     derived = jax.value_and_grad(total, (0, 1, 2))
     y = y if labels == "ids" else target
@@ -75,7 +76,7 @@ def test_a_padded_table_split_over_eight_devices(kind: AxisType, labels: str) ->
 
 def test_a_weight_of_each_of_several_problems() -> None:
     """`vmap` over the weights; no example at all, one class alone, a block larger than all."""
-    h, w, b, y = (jnp.asarray(x) for x in arrays())
+    h, w, _, y = (jnp.asarray(x) for x in arrays())
 
     def loss(h: jax.Array, w: jax.Array, y: jax.Array) -> jax.Array:
         return sv.linear_cross_entropy(h, y, w, block_size=5)
