@@ -1,8 +1,17 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
 from softmax_variants import rows as rows
+from softmax_variants.heads._adaptive import adaptive_softmax_loss as adaptive_softmax_loss
+from softmax_variants.heads._adaptive_head import AdaptiveSoftmax as AdaptiveSoftmax
 from softmax_variants.heads._bias_report import BiasReport as BiasReport
 from softmax_variants.heads._bias_report import bias_report as bias_report
+from softmax_variants.heads._cutoffs import choose_cutoffs as choose_cutoffs
+from softmax_variants.heads._differentiated import (
+    differentiated_softmax_loss as differentiated_softmax_loss,
+)
+from softmax_variants.heads._differentiated_head import (
+    DifferentiatedSoftmax as DifferentiatedSoftmax,
+)
 from softmax_variants.heads._hierarchical import hierarchical_log_probs as hierarchical_log_probs
 from softmax_variants.heads._hierarchical import hierarchical_sample as hierarchical_sample
 from softmax_variants.heads._hierarchical import (

@@ -53,7 +53,13 @@ LOSSES = (
     "alpha_relu_loss",
 )
 GENERIC = ("fenchel_young_loss",)
-HEADS = ("linear_cross_entropy", "linear_entmax_loss")
+HEADS = (
+    "linear_cross_entropy",
+    "linear_entmax_loss",
+    "adaptive_softmax_loss",
+    "differentiated_softmax_loss",
+    "choose_cutoffs",
+)
 HIERARCHICAL = (
     "hierarchical_softmax_loss",
     "hierarchical_log_probs",
@@ -72,8 +78,27 @@ SAMPLED = (
     "bias_report",
 )
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
-LAYERS = (*HEADS, *SAMPLED, *HIERARCHICAL, *TREES)
-FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *LAYERS)
+LAYER_FUNCTIONS = (*HEADS, *SAMPLED, *HIERARCHICAL, *TREES)
+FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *LAYER_FUNCTIONS)
+
+CLASSES = (
+    "FullSoftmax",
+    "LinearEntmax",
+    "SampledSoftmax",
+    "NCE",
+    "NegativeSampling",
+    "ImportanceSampled",
+    "InBatchSoftmax",
+    "HierarchicalSoftmax",
+    "AdaptiveSoftmax",
+    "DifferentiatedSoftmax",
+    "UniformSampler",
+    "LogUniformSampler",
+    "UnigramSampler",
+    "MixedSampler",
+    "StreamingFrequency",
+    "Tree",
+)
 
 # In a namespace of their own.
 ROWS = (
@@ -109,7 +134,7 @@ def public_names() -> list[str]:
     )
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES, "Tree", "HierarchicalSoftmax"])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES, *CLASSES])
 def test_the_name_is_flat_in_the_package(name: str) -> None:
     assert hasattr(sv, name)
 

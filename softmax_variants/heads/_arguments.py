@@ -1,6 +1,7 @@
 """Checks of the arguments that the heads share: hidden states, labels and rows of classes."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 
@@ -72,6 +73,41 @@ def as_targets(
             f"without features), got {labels.shape}"
         )
     return labels
+
+
+def as_id_labels(labels: ArrayLike, batch: tuple[int, ...]) -> Array:
+    """Class ids, one an example."""
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels must be class ids of integer dtype, got dtype {labels.dtype}")
+    if labels.shape != batch:
+        raise ValueError(
+            f"labels must have shape {batch} (hidden's shape without features), got {labels.shape}"
+        )
+    return labels
+
+
+def ignored_ids(labels: Array, where: Array | None, ignore_index: int | None) -> Array | None:
+    """Which examples have no loss: those with the id, and those where the mask is False."""
+    ignored = None if where is None else ~jnp.broadcast_to(where, labels.shape)
+    if ignore_index is None:
+        return ignored
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
+        raise TypeError(
+            f"ignore_index must be a Python integer or None, got {type(ignore_index).__name__}"
+        )
+    found = equals_id(labels, ignore_index)
+    return found if ignored is None else ignored | found
+
+
+def as_shares(shares: Sequence[float], count: int, name: str = "tail_shares") -> tuple[float, ...]:
+    """Static shares of the examples, one a group."""
+    values = tuple(float(share) for share in shares)
+    if len(values) != count:
+        raise ValueError(f"{name} must have {count} numbers, one a tail, got {len(values)}")
+    if not all(0 <= share <= 1 for share in values):
+        raise ValueError(f"{name} must lie in [0, 1], got {values}")
+    return values
 
 
 def as_kept(where: ArrayLike | None, classes: int) -> Array | None:
