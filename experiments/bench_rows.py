@@ -1,10 +1,11 @@
 """Times training steps that touch few rows of a table, beside dense steps.
 
-`python -m experiments.bench_rows` prints, for a sampled softmax over tables of several sizes, the
-time of a step, its ratio to the smallest table's, the temporary memory of its program and whether
-the buffers stayed where they were; then the dense step of `jax.grad` and `optax.adam`; and then
-what an update alone costs inside of `lax.scan`, as in training word vectors. All programs of a part
-are measured in the same process in turns, and the ratios are those of the same rounds.
+`python -m experiments.bench_rows` prints, for a sampled and a hierarchical softmax over tables of
+several sizes, the time of a step, its ratio to the smallest table's, the temporary memory of its
+program and whether the buffers stayed where they were; then the dense step of `jax.grad` and
+`optax.adam`; and then what an update alone costs inside of `lax.scan`, as in training word vectors.
+All programs of a part are measured in the same process in turns, and the ratios are those of the
+same rounds.
 """
 
 import statistics
@@ -17,38 +18,26 @@ import numpy as np
 import optax
 from jax import lax
 
+import softmax_variants as sv
 from experiments.timing import Timing, interleaved, ratios
 from softmax_variants import rows
-from softmax_variants.heads._head import Params, Plan
+from softmax_variants.heads._head import Params
 
 EXAMPLES, FEATURES, SAMPLES, ROUNDS, STEPS = 256, 64, 512, 15, 20
 SIZES = (10_000, 100_000, 1_000_000)
 WORD_FEATURES, WORDS, WORD_STEPS = 100, 100_000, 64
 
 
-class SharedSamples(NamedTuple):
-    """Softmax over the label and classes drawn uniformly, the same for all examples."""
+def sampled(classes: int) -> sv.SampledSoftmax:
+    """Softmax over the label and classes drawn for the whole batch."""
+    sampler = sv.LogUniformSampler(classes)
+    return sv.SampledSoftmax(classes, FEATURES, sampler=sampler, num_sampled=SAMPLES)
 
-    classes: int
 
-    def plan(self, labels: Any, *, key: jax.Array | None = None) -> Plan:
-        """The labels' rows, then the samples'."""
-        assert key is not None
-        drawn = jax.random.randint(key, (SAMPLES,), 0, self.classes, jnp.int32)
-        ids = jnp.concatenate([labels, drawn])
-        return Plan({"weight": ids, "bias": ids}, drawn[None, :] == labels[:, None])
-
-    def loss_of_rows(
-        self, rows: Params, plan: Plan, hidden: Any, labels: Any, *, where: Any = None
-    ) -> jax.Array:
-        """The negative log-probability of the label among what was drawn."""
-        count = labels.shape[0]
-        weight, bias = rows["weight"], rows["bias"]
-        true = jnp.sum(hidden * weight[:count], axis=-1) + bias[:count]
-        drawn = hidden @ weight[count:].T + bias[None, count:]
-        drawn = jnp.where(plan.state, -jnp.inf, drawn)
-        every = jnp.concatenate([true[:, None], drawn], axis=-1)
-        return jax.nn.logsumexp(every, axis=-1) - true
+def hierarchical(classes: int) -> sv.HierarchicalSoftmax:
+    """Decisions along the label's path, whose rows are read one by one."""
+    counts = 1 / np.arange(1, classes + 1)
+    return sv.HierarchicalSoftmax(tree=sv.huffman_tree(counts), features=FEATURES)
 
 
 class Measured(NamedTuple):
@@ -57,13 +46,6 @@ class Measured(NamedTuple):
     run: Callable[[], None]
     temporary: int
     in_place: Callable[[], bool]
-
-
-def tables_of(classes: int) -> Params:
-    """Tables as after some training."""
-    rng = np.random.default_rng(0)
-    weight = rng.normal(size=(classes, FEATURES)).astype(np.float32) / FEATURES**0.5
-    return {"weight": jnp.asarray(weight), "bias": jnp.zeros(classes)}
 
 
 def examples(classes: int) -> tuple[jax.Array, jax.Array]:
@@ -79,58 +61,55 @@ def zipf(rng: np.random.Generator, shape: tuple[int, ...], classes: int) -> jax.
 
 
 def repeated(
-    step: Callable[..., tuple[Any, Any, jax.Array]], tables: Params, state: Any, classes: int
+    step: Callable[..., tuple[Any, Any, jax.Array]], head: Any, optimizer: Any, classes: int
 ) -> Measured:
     """The compiled step, whose tables and state are replaced by each run."""
-    hidden, labels = examples(classes)
-    key = jax.random.key(0)
-    program = (
-        jax.jit(step, donate_argnums=(0, 1)).lower(tables, state, hidden, labels, key).compile()
-    )
+    tables, key = head.init(jax.random.key(1)), jax.random.key(0)
+    held = [tables, optimizer.init(tables)]
+    # A head's tree or sampler is an argument: it would else be a constant of the program.
+    fixed = (head, *examples(classes), key)
+    program = jax.jit(step, donate_argnums=(0, 1)).lower(*held, *fixed).compile()
     analysis: Any = program.memory_analysis()
-    place = tables["weight"].unsafe_buffer_pointer()
-    held = [tables, state]
+    places = _places(tables)
 
     def run() -> None:
-        held[0], held[1], losses = program(held[0], held[1], hidden, labels, key)
-        jax.block_until_ready(losses)
-        jax.block_until_ready(held)
+        *held[:], losses = program(*held, *fixed)
+        jax.block_until_ready((held, losses))
 
     def in_place() -> bool:
-        return held[0]["weight"].unsafe_buffer_pointer() == place
+        return _places(held[0]) == places
 
     return Measured(run, analysis.temp_size_in_bytes, in_place)
 
 
-def of_rows(optimizer: Any, classes: int) -> Measured:
-    """A step that touches the rows it reads."""
-    head, tables = SharedSamples(classes), tables_of(classes)
+def _places(tables: Params) -> list[int]:
+    return [table.unsafe_buffer_pointer() for table in jax.tree.leaves(tables)]
 
-    def step(tables: Any, state: Any, hidden: Any, labels: Any, key: Any) -> Any:
+
+def of_rows(head: Any, optimizer: Any, classes: int) -> Measured:
+    """A step that touches the rows it reads."""
+
+    def step(tables: Any, state: Any, head: Any, hidden: Any, labels: Any, key: Any) -> Any:
         losses, to_body, gradients = rows.value_and_grad(head, tables, hidden, labels, key=key)
         tables, state = optimizer.update(tables, state, gradients)
         return tables, state, (losses, to_body)
 
-    return repeated(step, tables, optimizer.init(tables), classes)
+    return repeated(step, head, optimizer, classes)
 
 
 def dense(transform: Any, classes: int) -> Measured:
     """The same step by `jax.grad` of the tables."""
-    head, tables = SharedSamples(classes), tables_of(classes)
 
-    def step(tables: Any, state: Any, hidden: Any, labels: Any, key: Any) -> Any:
-        plan = head.plan(labels, key=key)
-
+    def step(tables: Any, state: Any, head: Any, hidden: Any, labels: Any, key: Any) -> Any:
         def mean(tables: Params, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
-            read = {name: tables[name][ids] for name, ids in plan.ids.items()}
-            losses = head.loss_of_rows(read, plan, hidden, labels)
+            losses = head.loss(tables, hidden, labels, key=key)
             return losses.mean(), losses
 
         gradients, losses = jax.grad(mean, argnums=(0, 1), has_aux=True)(tables, hidden)
         updates, state = transform.update(gradients[0], state, tables)
         return optax.apply_updates(tables, updates), state, (losses, gradients[1])
 
-    return repeated(step, tables, transform.init(tables), classes)
+    return repeated(step, sampled(classes), transform, classes)
 
 
 OPTIMIZERS: dict[str, Any] = {
@@ -143,9 +122,11 @@ OPTIMIZERS: dict[str, Any] = {
 def measured_steps() -> None:
     """Prints a line for each optimizer and size of the tables."""
     steps: dict[str, Measured] = {}
-    for name, optimizer in OPTIMIZERS.items():
-        for size in SIZES:
-            steps[f"{name} {size}"] = of_rows(optimizer, size)
+    for size in SIZES:
+        head = sampled(size)
+        for name, optimizer in OPTIMIZERS.items():
+            steps[f"sampled, {name} {size}"] = of_rows(head, optimizer, size)
+        steps[f"tree, rows.sgd {size}"] = of_rows(hierarchical(size), OPTIMIZERS["rows.sgd"], size)
     steps[f"jax.grad + adam {SIZES[-1]}"] = dense(optax.adam(1e-3), SIZES[-1])
     for step in steps.values():
         step.run()
@@ -157,11 +138,11 @@ def measured_steps() -> None:
     rounds = [interleaved(few, ROUNDS)]
     beside = {n: repeatedly(r, 1 if n == slow else STEPS) for n, r in runs.items() if _last(n)}
     apart = [interleaved(beside, 1, seed) for seed in range(ROUNDS)]
-    print(f"a step of a sampled softmax: D={FEATURES}, B={EXAMPLES}, {SAMPLES} samples, V=")
+    print(f"a step of a head: D={FEATURES}, B={EXAMPLES}, {SAMPLES} samples, V=")
     for name, step in steps.items():
         smallest = f"{name.rsplit(' ', 1)[0]} {SIZES[0]}"
         seconds = _median(rounds if name in few else apart, name)
-        text = f"{name:28} {seconds * 1e3:9.3f} ms"
+        text = f"{name:36} {seconds * 1e3:9.3f} ms"
         if smallest in steps:
             text += f"  x{_ratio(rounds, name, smallest):5.2f} of V={SIZES[0]}"
             text += (

@@ -1,5 +1,6 @@
 """Softmax variants for JAX: maps from scores to probabilities, and the losses that train them."""
 
+from softmax_variants import rows as rows
 from softmax_variants.heads._adaptive import adaptive_softmax_loss as adaptive_softmax_loss
 from softmax_variants.heads._adaptive_head import AdaptiveSoftmax as AdaptiveSoftmax
 from softmax_variants.heads._bias_report import BiasReport as BiasReport

@@ -13,7 +13,7 @@ from softmax_variants.losses._deformed_log import negated_log
 
 @pytest.mark.parametrize("eps", [2.0**-40, 1e-4, 0.01, 0.05, 0.25, 1.0, -0.5, 9.0])
 def test_the_deformed_logarithm_is_the_sum_of_two_numbers(eps: float) -> None:
-    x = np.float32([1, 0.999, 0.7, 0.3, 1e-3, 3e-6, 1e-9, 1e-30])
+    x = np.array([1, 0.999, 0.7, 0.3, 1e-3, 3e-6, 1e-9, 1e-30], np.float32)
     high, low = jax.jit(negated_log)(x, jnp.full(x.shape, eps, jnp.float32))
     with mpmath.workdps(40):
         power = mpmath.mpf(float(np.float32(eps)))

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import softmax_variants as sv
-import softmax_variants.rows
 
 DENSE = (
     "softmax",
@@ -54,9 +53,52 @@ LOSSES = (
     "alpha_relu_loss",
 )
 GENERIC = ("fenchel_young_loss",)
-HEADS = ("linear_cross_entropy", "linear_entmax_loss")
+HEADS = (
+    "linear_cross_entropy",
+    "linear_entmax_loss",
+    "adaptive_softmax_loss",
+    "differentiated_softmax_loss",
+    "choose_cutoffs",
+)
+HIERARCHICAL = (
+    "hierarchical_softmax_loss",
+    "hierarchical_log_probs",
+    "hierarchical_top_k",
+    "hierarchical_sample",
+)
+TREES = ("huffman_tree", "balanced_tree", "class_tree", "clustered_tree")
+SAMPLED = (
+    "sampled_softmax_loss",
+    "nce_loss",
+    "negative_sampling_loss",
+    "importance_sampled_loss",
+    "in_batch_softmax_loss",
+    "target_sampled_softmax_loss",
+    "target_partitions",
+    "bias_report",
+)
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
-FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *HEADS)
+LAYER_FUNCTIONS = (*HEADS, *SAMPLED, *HIERARCHICAL, *TREES)
+FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *LAYER_FUNCTIONS)
+
+CLASSES = (
+    "FullSoftmax",
+    "LinearEntmax",
+    "SampledSoftmax",
+    "NCE",
+    "NegativeSampling",
+    "ImportanceSampled",
+    "InBatchSoftmax",
+    "HierarchicalSoftmax",
+    "AdaptiveSoftmax",
+    "DifferentiatedSoftmax",
+    "UniformSampler",
+    "LogUniformSampler",
+    "UnigramSampler",
+    "MixedSampler",
+    "StreamingFrequency",
+    "Tree",
+)
 
 # In a namespace of their own.
 ROWS = (
@@ -92,7 +134,7 @@ def public_names() -> list[str]:
     )
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *GEOMETRIES, *CLASSES])
 def test_the_name_is_flat_in_the_package(name: str) -> None:
     assert hasattr(sv, name)
 
@@ -102,7 +144,7 @@ def test_public_names_are_re_exported_as_themselves() -> None:
     assert sv.__file__ is not None
     source = Path(sv.__file__).read_text()
     marked = set(re.findall(r"\b(\w+) as \1\b", source))
-    assert set(public_names()) == marked
+    assert {*public_names(), "rows"} == marked
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *ROWS])
@@ -151,7 +193,7 @@ def test_the_key_of_a_random_map_is_not_optional(name: str) -> None:
 
 
 def test_rows_has_no_other_public_function() -> None:
-    functions = inspect.getmembers(softmax_variants.rows, inspect.isfunction)
+    functions = inspect.getmembers(sv.rows, inspect.isfunction)
     assert [f"rows.{name}" for name, _ in functions] == sorted(ROWS)
 
 

@@ -119,18 +119,6 @@ def test_bad_arguments_are_refused(rng: np.random.Generator, key: jax.Array) -> 
         rows.value_and_grad(head, params, hidden, labels, key=key, where=jnp.ones(5, bool))
 
 
-def test_take_reads_padding_as_zeros_and_never_wraps() -> None:
-    table = jnp.arange(6.0).reshape(3, 2) + 1
-    ids = jnp.array([[0, 3], [2, 1]])
-    want = np.array([[[1, 2], [0, 0]], [[5, 6], [3, 4]]])
-    np.testing.assert_array_equal(rows.take(table, ids), want)
-    with pytest.raises(ValueError, match=r"got -1"):
-        rows.take(table, jnp.array([-1]))
-    got = np.asarray(jax.jit(rows.take)(table, jnp.array([-1, 4, 3, 2])))
-    assert np.isnan(got[:2]).all()
-    np.testing.assert_array_equal(got[2:], [[0, 0], [5, 6]])
-
-
 LARGE = 50_000
 IN_PLACE: dict[str, Any] = {
     "sgd": rows.sgd(0.1),

@@ -154,3 +154,22 @@ def test_a_loss_over_a_sharded_class_axis(variant: Variant, kind: AxisType) -> N
     arguments = split(x, mesh, P("data", "model")), split(labels, mesh, P("data"))
     _, found = compiled(loss_and_gradient(variant), mesh, *arguments)
     same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (AxisType.Auto, P("data", "model")),
+        (AxisType.Explicit, P("data", "model")),
+        (AxisType.Explicit, P("data", None)),
+    ],
+    ids=["Auto-classes", "Explicit-classes", "Explicit-rows"],
+)
+def test_a_chain_of_classes_may_be_split(kind: AxisType, spec: Any) -> None:
+    """Fusedmax follows neighbours one by one: a split class axis is gathered for it."""
+    x, w, _ = inputs("fusedmax")
+    mesh = mesh_of(kind)
+    f = value_and_gradient(VARIANTS["fusedmax"])
+    _, found = compiled(f, mesh, split(x, mesh, spec), split(w, mesh, spec))
+    for actual, expected in zip(found, f(jnp.asarray(x), jnp.asarray(w)), strict=True):
+        close(actual, expected, atol=1e-6)

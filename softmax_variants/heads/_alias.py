@@ -43,8 +43,10 @@ class AliasTable(NamedTuple):
             alias[poor] = rich[np.minimum(giver, rich.size - 1)]
             # The slot on which a giver runs out leaves it short itself: the next giver fills it.
             last = np.searchsorted(missing, extra[:-1], side="right")
-            ends = last < poor.size
-            short = missing[np.minimum(last, poor.size - 1)] - extra[:-1]
+            at = np.minimum(last, poor.size - 1)
+            # A giver may also run out just where a slot is full.
+            ends = (last < poor.size) & (before[at] < extra[:-1])
+            short = missing[at] - extra[:-1]
             own[rich[:-1]] = np.where(ends, 1 - np.clip(short, 0, 1), 1)
             alias[rich[:-1]] = np.where(ends, rich[1:], rich[:-1])
         # A slot that keeps all is its own alias: 2^32 need not be written.

@@ -202,13 +202,13 @@ class Block(NamedTuple):
         return cls(scores, raw, hit, part, kept)
 
     def gap(self, top: Array) -> Array:
-        """`scores - top`, at most 0 in effect; `top` is finite.
+        """`scores - top`, at most 0; `top` is finite.
 
-        Above 0 is only a score of infinity. The bound is just above 0, where a minimum of two equal
-        numbers would halve the largest score's derivative.
+        Above 0 are a score of infinity, and the largest score where a fused multiply-add rounds it
+        otherwise than it was rounded for `top`. Only the first has no derivative.
         """
-        bound = jnp.full_like(top, jnp.finfo(top.dtype).tiny)
-        return jnp.minimum(self.scores - top[:, None], bound[:, None])
+        gap = jnp.minimum(self.scores - top[:, None], jnp.ones_like(top)[:, None])
+        return gap - lax.stop_gradient(jnp.maximum(gap, 0))
 
     def on_label(self, values: Array) -> Array:
         """`<t, values>` of each example; a class without mass counts nothing, whatever it is."""

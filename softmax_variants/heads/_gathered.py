@@ -181,7 +181,7 @@ def losses_of_rows(
     hidden = jnp.where(shown[:, None], hidden, 0).astype(dtype)
     draw = objective.candidates(state, labels, shown)
     draw = draw._replace(kept=draw.kept & (draw.ids >= 0) & (draw.ids < classes))
-    first = examples * count
+    first, width = examples * count, hidden.shape[1]
     if not isinstance(state, Draw):  # the samples are the batch's own labels
         real = (labels.ids < classes).reshape(-1)
         true_rows = sampled_rows = jnp.where(real[:, None], rows, 0).astype(dtype)
@@ -193,15 +193,17 @@ def losses_of_rows(
         all_bias = _bias(biases, real, dtype)
         true_bias = None if all_bias is None else all_bias[:first]
         sampled_bias = None if all_bias is None else all_bias[first:]
-    true = jnp.einsum("nd,ntd->nt", hidden, true_rows.reshape(examples, count, -1))
+    true = jnp.einsum("nd,ntd->nt", hidden, true_rows.reshape(examples, count, width))
     shared = draw.ids.ndim == 1
     if shared:
         sampled = jnp.einsum("nd,sd->ns", hidden, sampled_rows)
     else:
-        sampled = jnp.einsum("nd,nsd->ns", hidden, sampled_rows.reshape(*draw.ids.shape, -1))
+        sampled = jnp.einsum("nd,nsd->ns", hidden, sampled_rows.reshape(*draw.ids.shape, width))
     if true_bias is not None and sampled_bias is not None:
         true = true + true_bias.reshape(examples, count)
-        sampled = sampled + sampled_bias.reshape((1, -1) if shared else draw.ids.shape)
+        sampled = sampled + sampled_bias.reshape(
+            (1, sampled.shape[1]) if shared else draw.ids.shape
+        )
     ids, log_q, kept = (x[None] if shared else x for x in (draw.ids, draw.log_q, draw.kept))
     hit = jnp.any((ids[:, :, None] == labels.ids[:, None, :]) & labels.counted[:, None, :], axis=-1)
     log_q_true = None

@@ -168,9 +168,9 @@ _values.defjvp(_values_jvp, symbolic_zeros=True)
 
 
 def capacity_of(share: float, examples: int) -> int:
-    """Rows that hold a group of this share of the examples, but for one batch in many thousands."""
+    """Rows that hold a group of this share in most batches; the others take a second chunk."""
     spread = math.sqrt(examples * share * (1 - share))
-    wanted = math.ceil(examples * share + 4 * spread) + 1
+    wanted = math.ceil(examples * share + 2 * spread)
     return max(min(-(-wanted // _MULTIPLE) * _MULTIPLE, examples), 1)
 
 

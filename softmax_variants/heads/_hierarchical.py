@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from softmax_variants._numerics import compute_dtype
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
-from softmax_variants.heads._tree import MAX_LEVELS, Paths, Tree, in_range
+from softmax_variants.heads._decisions import dot, plus, softplus
+from softmax_variants.heads._hierarchical_classes import all_classes
+from softmax_variants.heads._tree import Paths, Tree, in_range
 
 # Numbers that one chunk of the examples may hold at a time where nothing but the result has to.
 _CHUNK = 1 << 24
@@ -260,29 +261,13 @@ def loss_of_paths(
         on_path = on_path & keep[..., None]
         hidden = jnp.where(keep[..., None], hidden, 0)
     weight = jnp.where(on_path[..., None], weight, 0)
-    scores = _dot("...ld,...d->...l", weight, hidden)
+    scores = dot("...ld,...d->...l", weight, hidden)
     if bias is not None:
-        scores = _plus(scores, jnp.where(on_path, bias, 0))
-    terms = jax.nn.softplus(jnp.where(paths.right, scores, -scores))
+        scores = plus(scores, jnp.where(on_path, bias, 0))
+    terms = softplus(jnp.where(paths.right, scores, -scores))
     loss = jnp.sum(jnp.where(on_path, terms, 0), axis=-1)
     known = in_range(labels, nodes + 1)
     return jnp.where(known if where is None else known | ~keep, loss, jnp.nan)
-
-
-def _dot(form: str, weight: Array, hidden: Array) -> Array:
-    """A contraction over the features in at least float32; equal half dtypes are not copied."""
-    common = jnp.promote_types(weight.dtype, hidden.dtype)
-    return jnp.einsum(
-        form,
-        weight.astype(common),
-        hidden.astype(common),
-        preferred_element_type=compute_dtype(common),
-    )
-
-
-def _plus(scores: Array, bias: Array) -> Array:
-    common = jnp.promote_types(scores.dtype, bias.dtype)
-    return scores.astype(common) + bias.astype(common)
 
 
 def rows_of(table: Array, ids: Array) -> Array:
@@ -313,13 +298,13 @@ def log_prob_of_labels(h: Array, y: Array, w: Array, b: Array | None, tree: Tree
 
 @jax.jit
 def _log_probs(h: Array, w: Array, b: Array | None, tree: Tree) -> Array:
-    return _in_chunks(functools.partial(_all_classes, w, b, tree), tree.classes, h)
+    return _in_chunks(functools.partial(all_classes, w, b, tree), tree.classes, h)
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _top_k(h: Array, w: Array, b: Array | None, tree: Tree, k: int) -> tuple[Array, Array]:
     def chunk(h: Array) -> tuple[Array, Array]:
-        values, ids = lax.top_k(_all_classes(w, b, tree, h), k)
+        values, ids = lax.top_k(all_classes(w, b, tree, h), k)
         return values, ids.astype(jnp.int32)
 
     return _in_chunks(chunk, tree.classes, h)
@@ -347,56 +332,6 @@ def _in_chunks(function: Callable[..., Any], size: int, h: Array, *rest: Array) 
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), flat)
 
 
-def _all_classes(w: Array, b: Array | None, tree: Tree, h: Array) -> Array:
-    """The log-probabilities of all classes, [n, classes].
-
-    In between, examples come last: the tree then gathers rows.
-    """
-    scores = _dot("vd,nd->vn", w, h)
-    if b is not None:
-        scores = _plus(scores, b[:, None])
-    if tree.nodes == 0:
-        return jnp.zeros((h.shape[0], 1), scores.dtype)
-    reached = [jnp.zeros((1, h.shape[0]), scores.dtype)]
-    for level in range(1, min(len(tree.levels), MAX_LEVELS)):
-        start, stop = tree.levels[level], (*tree.levels, tree.nodes)[level + 1]
-        edges = tree.parents[tree.classes + start : tree.classes + stop]
-        above = reached[-1][(edges >> 1) - tree.levels[level - 1]]
-        reached.append(above + _decided(scores, edges))
-    if len(tree.levels) > MAX_LEVELS:
-        reached.append(_below(scores, tree, reached[-1]))
-    edges = tree.parents[: tree.classes]
-    total = jnp.concatenate(reached)[edges >> 1] + _decided(scores, edges)
-    return total.T
-
-
-def _decided(scores: Array, edges: Array) -> Array:
-    """The log-probabilities of the decisions for the edges, [edges, n]."""
-    z = scores[edges >> 1]
-    return -jax.nn.softplus(jnp.where((edges & 1 == 1)[:, None], z, -z))
-
-
-def _below(scores: Array, tree: Tree, above: Array) -> Array:
-    """The log-probabilities of all nodes past the first levels, by doubling what is summed up.
-
-    `above` are those of the last level before.
-    """
-    start, before = tree.levels[MAX_LEVELS], tree.levels[MAX_LEVELS - 1]
-    edges = tree.parents[tree.classes + start : 2 * tree.classes - 1]
-    parent = edges >> 1
-    first = parent < start
-    sums = _decided(scores, edges)
-    sums = sums + jnp.where(first[:, None], above[jnp.where(first, parent - before, 0)], 0)
-    count = edges.shape[0]
-    # The entry past the end is its own ancestor, and adds nothing.
-    sums = jnp.concatenate([sums, jnp.zeros_like(sums[:1])])
-    ancestor = jnp.concatenate([jnp.where(first, count, parent - start), jnp.full(1, count)])
-    for _ in range(math.ceil(math.log2(tree.depth - MAX_LEVELS + 1))):
-        sums = sums + sums[ancestor]
-        ancestor = ancestor[ancestor]
-    return sums[:count]
-
-
 @jax.jit
 def _sample(key: Array, h: Array, w: Array, b: Array | None, tree: Tree) -> Array:
     h, w, b = jax.tree.map(lax.stop_gradient, (h, w, b))
@@ -406,9 +341,9 @@ def _sample(key: Array, h: Array, w: Array, b: Array | None, tree: Tree) -> Arra
 
     def step(level: Array, vertex: Array) -> Array:
         node = jnp.maximum(vertex - tree.classes, 0)
-        scores = _dot("...d,...d->...", w[node], h)
+        scores = dot("...d,...d->...", w[node], h)
         if b is not None:
-            scores = _plus(scores, b[node])
+            scores = plus(scores, b[node])
         drawn = jax.random.uniform(jax.random.fold_in(key, level), batch, scores.dtype)
         right = (drawn >= jax.nn.sigmoid(scores)).astype(jnp.int32)
         return jnp.where(vertex < tree.classes, vertex, tree.children[node, right])

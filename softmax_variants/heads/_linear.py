@@ -89,7 +89,9 @@ def linear_cross_entropy(
         summing to 1 over the classes).
       weight: [classes, features], any floating dtype; a row a class, as embeddings have it.
       bias: [classes].
-      where: boolean [classes], one mask for all examples; the loss is that of the kept classes.
+      where: boolean [classes], one mask for all examples; the loss is that of the kept classes. A
+        table split over devices that its classes do not divide by is padded, and its padding left
+        out here: whatever the padded rows hold, they get a gradient of 0.
       label_smoothing: mass moved from the label to the uniform distribution over what is kept; a
         scalar or one an example. The loss of a perfect prediction of the smoothed label is 0.
       z_loss: the factor of the squared log-normalizer that is added; a scalar or one an example.

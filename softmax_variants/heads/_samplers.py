@@ -267,7 +267,7 @@ class UnigramSampler(Sampler):
     logs: Array  # the log-probabilities, float32 [classes]
     table: AliasTable
 
-    def __init__(self, counts: ArrayLike, power: float = 0.75) -> None:
+    def __init__(self, counts: ArrayLike | Sequence[float], power: float = 0.75) -> None:
         if isinstance(counts, jax.core.Tracer):
             raise TypeError("counts must be known when the sampler is built, got a traced array")
         array = np.asarray(counts)
@@ -282,11 +282,14 @@ class UnigramSampler(Sampler):
             raise ValueError(f"counts must be finite and at least 0, got {array[bad][0]:g}")
         if not array.any():
             raise ValueError(f"counts must not all be 0, got {array.size} zeros")
-        exponent = float(as_parameter(power, "power", low=0))
+        if isinstance(power, bool) or not isinstance(power, float | int):
+            raise TypeError(f"power must be a Python number, got {type(power).__name__}")
+        if not 0 <= power < math.inf:
+            raise ValueError(f"power must be finite and at least 0, got {power:g}")
         some = array > 0
         logs = np.full(array.shape, -np.inf)
         # Relative to the largest: no count is too large for a power of it.
-        logs[some] = exponent * np.log(array[some] / array.max())
+        logs[some] = power * (np.log(array[some]) - np.log(array.max()))
         weights = np.exp(logs)
         logs = logs - math.log(weights.sum())
         _fill(
@@ -343,7 +346,7 @@ class MixedSampler(Sampler):
     logs: Array  # the log-probabilities of the samplers, float32
     table: AliasTable
 
-    def __init__(self, samplers: Sequence[Sampler], weights: ArrayLike) -> None:
+    def __init__(self, samplers: Sequence[Sampler], weights: ArrayLike | Sequence[float]) -> None:
         parts = tuple(samplers)
         if not parts:
             raise ValueError("samplers must have at least one sampler, got none")
@@ -373,7 +376,7 @@ class MixedSampler(Sampler):
 _pytree(MixedSampler, ("samplers", "logs", "table"), ("classes",))
 
 
-def _as_weights(weights: ArrayLike, count: int) -> "np.ndarray[Any, Any]":
+def _as_weights(weights: ArrayLike | Sequence[float], count: int) -> "np.ndarray[Any, Any]":
     if isinstance(weights, jax.core.Tracer):
         raise TypeError("weights must be known when the sampler is built, got a traced array")
     array = np.asarray(weights)

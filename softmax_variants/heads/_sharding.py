@@ -25,20 +25,17 @@ def over_devices(f: Callable[..., Any], *arguments: Any, layout: Layout) -> Any:
 
     Under explicit mesh axes a reshape of a split class axis is refused; inside, axes are automatic.
     """
-    spec = _split(arguments)
-    if spec is None:
+    if not _explicit(arguments):
         return f(*arguments, layout=layout)
+    problem: Problem = arguments[0]
+    examples = jax.typeof(problem.layer.hidden).sharding.spec[0]
     run = jax.sharding.auto_axes(
-        lambda *arguments: f(*arguments, layout=layout), out_sharding=PartitionSpec(spec)
+        lambda *arguments: f(*arguments, layout=layout), out_sharding=PartitionSpec(examples)
     )
     return run(*arguments)
 
 
-def _split(arguments: tuple[Any, ...]) -> Any:
-    """How the examples are split if any argument is split over an explicit axis, else none."""
+def _explicit(arguments: tuple[Any, ...]) -> bool:
+    """Whether any argument is split over an explicit axis; the hidden states may be on all."""
     shardings = [jax.typeof(leaf).sharding for leaf in jax.tree.leaves(arguments)]
-    explicit = any(part is not None for s in shardings for part in s.spec)
-    if not explicit:
-        return None
-    problem: Problem = arguments[0]
-    return jax.typeof(problem.layer.hidden).sharding.spec[0]
+    return any(part is not None for s in shardings for part in s.spec)

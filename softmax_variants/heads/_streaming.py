@@ -33,10 +33,10 @@ class StreamingFrequency:
 
     A is when an id was seen last and B the mean gap between its occurrences, in slots that several
     hashes of the id point to; ids that collide look more frequent than they are, so that the
-    largest gap counts. Time is counted in draws: an id that occurs c times in a step of N draws has had c
-    gaps, whose mean is (t - A) / c. For steps of one id this is the published algorithm, and for
-    batches it estimates the probability of one draw, which all corrections start from, and not that
-    of being in a batch.
+    largest gap counts. Time is counted in draws: an id that occurs c times in a step of N draws has
+    had c gaps, whose mean is (t - A) / c. For steps of one id this is the published algorithm, and
+    for batches it estimates the probability of one draw, which all corrections start from, and not
+    that of being in a batch.
 
     Args:
       slots: how many slots each hash has; more than there are ids is best.

@@ -1,5 +1,6 @@
 """Target sampling: softmax over a subset of the classes that is fixed for a part of the data."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,9 @@ class TargetPartition(NamedTuple):
     subset: Array
 
 
-def target_partitions(labels: ArrayLike, classes: int, size: int) -> tuple[TargetPartition, ...]:
+def target_partitions(
+    labels: ArrayLike | Sequence[int] | Sequence[Sequence[int]], classes: int, size: int
+) -> tuple[TargetPartition, ...]:
     r"""Divides the data into stretches in which at most `size` classes occur.
 
     .. math:: |\{y_i : \mathrm{start} \le i < \mathrm{stop}\}| \le \mathrm{size}

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from softmax_variants._typing import Array, ArrayLike
+from softmax_variants._typing import Array
 
 Ids: TypeAlias = NDArray[np.int64]
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from softmax_variants._typing import ArrayLike
 from softmax_variants._validation import as_count
 from softmax_variants.heads._tree import MAX_CLASSES, Ids, Tree, check_classes, tree_of_levels
 
@@ -251,10 +251,9 @@ def _as_embeddings(embeddings: ArrayLike) -> Floats:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"embeddings must have shape (classes, features), got {array.shape}")
     check_classes(array.shape[0], "embeddings")
-    # The half-precision types of JAX are no floating types of NumPy.
-    if array.dtype.kind not in "fV":
+    if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"embeddings must have a floating dtype, got dtype {array.dtype}")
-    points = array.astype(np.float64 if array.dtype == np.float64 else np.float32)
+    points: Floats = array.astype(np.float64 if array.dtype == np.float64 else np.float32)
     if not np.isfinite(points).all():
         raise ValueError("embeddings must be finite, got NaN or infinity")
     return points

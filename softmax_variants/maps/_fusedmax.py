@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import masked, on_rows, row_max, shift
+from softmax_variants._numerics import is_split, masked, on_rows, row_max, shift
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
 from softmax_variants.maps._sparsemax import sparsemax_rows
@@ -27,7 +27,7 @@ def fusedmax(
 
     The order of the classes matters: runs of neighbours share one probability. It is solved
     exactly, by a pass along the classes and one back; a class axis that is split over devices is
-    therefore gathered (under an explicit mesh axis: refused).
+    therefore gathered.
 
     Args:
       logits: scores of any shape; any real dtype, computed in at least float32.
@@ -63,6 +63,14 @@ def fusedmax_rows(x: Array, strength: Array) -> Array:
     """Fusedmax over the last axis."""
     if x.shape[-1] == 0:
         return x
+    if not any(is_split(x, axis) for axis in range(x.ndim)):
+        return _fusedmax(x, strength)
+    # A pass along the classes has no rule for explicit mesh axes: inside, they are automatic.
+    run = jax.sharding.auto_axes(_fusedmax, out_sharding=jax.typeof(x).sharding.spec)
+    return run(x, strength)
+
+
+def _fusedmax(x: Array, strength: Array) -> Array:
     return sparsemax_rows(fused_rows(x, strength))
 
 

@@ -1,5 +1,6 @@
 """Normmax: the regulariser is a norm of the probabilities, alpha = infinity to alpha = 1."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -71,21 +72,39 @@ def _normmax_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tup
     log_u = log_excess_rows(x, alpha)
     rho = exponent(alpha)
     p = normmax_rows(x, alpha)
-    off = (log_u == -jnp.inf) | (rho >= _STEEPEST)
-    logs = jnp.where(off, 0, log_u)
-    inverse = jnp.where(off, 0, jnp.exp(-logs))
     tangent = jnp.zeros_like(p)
     if not isinstance(dx, SymbolicZero):
-        # A^T diag(rho p / u) A with A v = v - <p, v>: the same program forwards and backwards.
-        centered = jnp.where(off, 0, dx) - row_sum(jnp.where(off, 0, p * dx))
-        moved = jnp.where(off, 0, rho * p * inverse * centered)
-        tangent = moved - jnp.where(off, 0, p) * row_sum(moved)
+        tangent = _along_scores(log_u, p, rho, dx)
     if not isinstance(dalpha, SymbolicZero):
-        direction = logs - rho * inverse * threshold_slope(logs, p, rho)
-        moved = jnp.where(off, 0, p * direction)
-        moved = moved - jnp.where(off, 0, p) * row_sum(moved)
-        tangent = tangent - moved * (jnp.where(rho >= _STEEPEST, 0, rho) ** 2 * dalpha)
+        tangent = tangent + _along_alpha(log_u, p, rho, dalpha)
     return p, tangent
+
+
+# Only the outputs and the logarithms are stored for the reverse pass.
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _along_scores(log_u: Array, p: Array, rho: Array, dx: Array) -> Array:
+    """`A^T diag(rho p / u) A dx`, `A v = v - <p, v>`: the same program forwards and backwards."""
+    off, logs = _inside(log_u, rho)
+    inverse = jnp.where(off, 0, jnp.exp(-logs))
+    centered = jnp.where(off, 0, dx) - row_sum(jnp.where(off, 0, p * dx))
+    moved = jnp.where(off, 0, rho * p * inverse * centered)
+    return moved - jnp.where(off, 0, p) * row_sum(moved)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _along_alpha(log_u: Array, p: Array, rho: Array, dalpha: Array) -> Array:
+    off, logs = _inside(log_u, rho)
+    inverse = jnp.where(off, 0, jnp.exp(-logs))
+    direction = logs - rho * inverse * threshold_slope(logs, p, rho)
+    moved = jnp.where(off, 0, p * direction)
+    moved = moved - jnp.where(off, 0, p) * row_sum(moved)
+    return -moved * (jnp.where(rho >= _STEEPEST, 0, rho) ** 2 * dalpha)
+
+
+def _inside(log_u: Array, rho: Array) -> tuple[Array, Array]:
+    """Where nothing moves, off the support or at the steepest exponent, and the logarithms."""
+    off = (log_u == -jnp.inf) | (rho >= _STEEPEST)
+    return off, jnp.where(off, 0, log_u)
 
 
 normmax_rows.defjvp(_normmax_jvp, symbolic_zeros=True)
@@ -108,8 +127,7 @@ def _log_excess_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> 
     (x, alpha), (dx, dalpha) = primals, tangents
     log_u = log_excess_rows(x, alpha)
     rho = exponent(alpha)
-    off = (log_u == -jnp.inf) | (rho >= _STEEPEST)
-    logs = jnp.where(off, 0, log_u)
+    off, logs = _inside(log_u, rho)
     p = weights(log_u, rho)
     direction = jnp.zeros_like(p)
     if not isinstance(dx, SymbolicZero):

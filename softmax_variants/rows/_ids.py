@@ -143,11 +143,22 @@ def scatter(leaf: Array, slots: Slots, new: Array) -> Array:
 def slots_of(ids: Array, rows: int) -> Slots:
     """The distinct ids, found by one sort."""
     place = lax.iota(jnp.int32, ids.size)
-    in_order, order = lax.sort((ids.reshape(-1), place), num_keys=1)
+    in_order, order = _sorted(ids.reshape(-1), place, rows)
     first = jnp.concatenate([jnp.zeros(1, bool), in_order[1:] != in_order[:-1]])[: ids.size]
     slots = jnp.cumsum(first, dtype=jnp.int32)
     distinct = (rows + place).at[slots].set(in_order, indices_are_sorted=True)
     return Slots(distinct, order, slots)
+
+
+def _sorted(ids: Array, place: Array, rows: int) -> tuple[Array, Array]:
+    """The ids in order and their places: as one number each where that fits, which sorts faster."""
+    count = max(ids.size, 1)
+    if (rows + 1) * count > 2**32:
+        in_order, order = lax.sort((ids, place), num_keys=1)
+        return in_order, order
+    unit = jnp.asarray(count, jnp.uint32)
+    both = lax.sort(ids.astype(jnp.uint32) * unit + place.astype(jnp.uint32))
+    return (both // unit).astype(jnp.int32), (both % unit).astype(jnp.int32)
 
 
 def sum_by_slot(values: Array, slots: Slots) -> Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from softmax_variants._typing import Array, ArrayLike
-from softmax_variants.rows._ids import RowGradient, Slots, as_ids, as_table, as_values, slots_of
+from softmax_variants.rows._ids import Slots, as_ids, as_table, as_values, slots_of
 
 
 class TableState(NamedTuple):
@@ -108,6 +108,3 @@ def first_state(tables: Any, of_table: Callable[[Array], TableState]) -> LazySta
     return LazyState(
         tree.unflatten([of_table(leaf) for leaf in leaves]), zero, jnp.zeros_like(zero)
     )
-
-
-__all__ = ["Gradient", "LazyState", "RowGradient", "TableState", "first_state", "over_tables"]

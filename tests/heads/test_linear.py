@@ -158,6 +158,19 @@ def test_every_derivative_is_that_of_the_plain_form(name: str, kind: str) -> Non
     close(found, jax.jit(derived(mixed(dense, name), t))(a), unit=4e-6)
 
 
+def test_one_feature_has_second_derivatives() -> None:
+    """A product of one term may round otherwise where it meets the subtraction of the largest."""
+    rng = np.random.default_rng(11)
+    h, w = (jnp.asarray(rng.normal(size=(n, 1)), jnp.float32) for n in (9, 6))
+    y = jnp.asarray(rng.integers(0, 6, size=9), jnp.int32)
+
+    def second(loss: Callable[..., jax.Array]) -> Any:
+        return jax.jit(jax.hessian(lambda h: jnp.sum(loss(h))))(h)
+
+    found = second(lambda h: sv.linear_cross_entropy(h, y, w, block_size=3))
+    close(found, second(lambda h: sv.cross_entropy_loss(h * w[:, 0][None, :], y)))
+
+
 def oracle(x: Floats, y: Floats) -> Floats:
     """Cross-entropy in float64."""
     x = x.astype(np.float64)

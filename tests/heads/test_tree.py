@@ -17,15 +17,15 @@ def walked(tree: sv.Tree) -> dict[int, list[tuple[int, bool]]]:
     """The path of each class from the root, found by going down."""
     children = np.asarray(tree.children)
     found: dict[int, list[tuple[int, bool]]] = {}
-    todo: list[tuple[int, list[tuple[int, bool]]]] = [(tree.classes if tree.nodes else 0, [])]
-    while todo:
-        vertex, path = todo.pop()
+    waiting: list[tuple[int, list[tuple[int, bool]]]] = [(tree.classes if tree.nodes else 0, [])]
+    while waiting:
+        vertex, path = waiting.pop()
         if vertex < tree.classes:
             assert vertex not in found
             found[vertex] = path
             continue
         node = vertex - tree.classes
-        todo += [(int(children[node, side]), [*path, (node, bool(side))]) for side in (0, 1)]
+        waiting += [(int(children[node, side]), [*path, (node, bool(side))]) for side in (0, 1)]
     return found
 
 
@@ -158,6 +158,15 @@ def test_clusters_are_found_whatever_the_order_and_the_position(rng: np.random.G
     assert np.array_equal(tree.children, again.children)
 
 
+def test_the_first_split_is_along_the_greatest_variance(rng: np.random.Generator) -> None:
+    """Two sides along (1, -1, 0, 0), all other directions an eighth as wide."""
+    side = rng.permutation(np.repeat([-1, 1], 50))
+    points = 8 * side[:, None] * np.array([1.0, -1.0, 0.0, 0.0]) + rng.uniform(-1, 1, (100, 4))
+    found = walked(sv.clustered_tree(points))
+    for sign in (-1, 1):
+        assert len({found[int(c)][0] for c in np.flatnonzero(side == sign)}) == 1
+
+
 def test_clusters_of_equal_points_keep_the_order() -> None:
     same = sv.clustered_tree(jnp.ones((37, 3), jnp.bfloat16))
     assert np.array_equal(same.children, sv.balanced_tree(37).children)
@@ -225,7 +234,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "no classes": (lambda: sv.huffman_tree([]), ValueError, r"counts .*\(0,\)"),
     "complex": (lambda: sv.huffman_tree([1j, 2]), TypeError, "counts .*complex"),
     "none": (lambda: sv.balanced_tree(0), ValueError, "classes must be in .*got 0"),
-    "half": (lambda: sv.balanced_tree(2.5), TypeError, "classes .*float"),
+    "half": (lambda: sv.balanced_tree(2.5), TypeError, "classes .*float"),  # type: ignore[arg-type]
     "too many": (lambda: sv.balanced_tree(2**31), ValueError, "classes .*2147483648"),
     "no groups": (lambda: sv.class_tree([]), ValueError, r"class_ids .*\(0,\)"),
     "groups": (lambda: sv.class_tree([0.5]), TypeError, "class_ids .*float64"),
