@@ -271,8 +271,11 @@ def _time_all(
     def batches(of: Programs, number: int) -> Batches:
         return batches_of(task.source, config.first_seed, number * of.block, of.block)
 
+    def states(of: Programs) -> State:
+        return initial_state(of, config, task.name, config.first_seed)
+
     with display.stage(f"timing {task.name}", (rounds + 1) * len(able), "blocks"):
-        found = measure(compiled, config, task.name, batches, lambda: display.advance(1))
+        found = measure(compiled, rounds, states, batches, lambda: display.advance(1))
     run.append(_speed(task.name), [{"task": task.name, **record} for record in found])
 
 

@@ -73,6 +73,9 @@ def test_models_learn_at_the_rate_that_the_first_seed_chose(finished: Path) -> N
         assert contender["curve"]["step"] == [0, 20, 40, 60]
         assert contender["curve"]["estimate"][-1] < 0.9 * contender["curve"]["estimate"][0]
         assert contender["nll"]["count"] == 2
+        if contender["difference"]:
+            expected = contender["nll"]["estimate"] - ngram["contenders"][0]["nll"]["estimate"]
+            assert contender["difference"]["estimate"] == pytest.approx(expected)
     tuned = [r for r in records(finished) if r["kind"] == "tuning" and r["task"] == "ngram"]
     assert len(tuned) == 3 * 2
     assert {r["seed"] for r in tuned} == {0}
