@@ -274,7 +274,7 @@ def _time_all(
     def states(of: Programs) -> State:
         return initial_state(of, config, task.name, config.first_seed)
 
-    with display.stage(f"timing {task.name}", (rounds + 1) * len(able), "blocks"):
+    with display.stage(f"timing {task.name}", rounds * len(able), "blocks"):
         found = measure(compiled, rounds, states, batches, lambda: display.advance(1))
     run.append(_speed(task.name), [{"task": task.name, **record} for record in found])
 

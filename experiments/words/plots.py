@@ -204,6 +204,6 @@ def _bytes(count: float) -> str:
 
 
 def _bucket(name: str) -> str:
-    """Returns the first rank of a bucket, or `other`."""
+    """Returns the rank before a bucket's first, 1 for the first one, or `rest`."""
     first = name.split("–")[0]
-    return _short(float(first.replace(",", "")) - 1 or 1) + "+" if "–" in name else "other"
+    return _short(float(first.replace(",", "")) - 1 or 1) if "–" in name else "rest"

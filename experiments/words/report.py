@@ -130,8 +130,8 @@ def _curves_text(results: Figures, task: Figures) -> str:
 
 _BUCKETS = (
     "The test NLL less that of full softmax, by the rank of the word that is predicted: above the "
-    "line a head is worse than full softmax on these words, below it better. 1+ are the ten most "
-    "frequent words, 10+ those of rank 11 to 100, and so on; <b>other</b> is the mark for all "
+    "line a head is worse than full softmax on these words, below it better. 1 are the ten most "
+    "frequent words, 10 those of rank 11 to 100, and so on; <b>rest</b> is the mark for all "
     "words outside of the vocabulary."
 )
 _MEMORY = (

@@ -47,7 +47,7 @@ def run_all(run: RunDirectory[WordsConfig], sizes: Sequence[Size], display: Disp
     """Measures the sizes one after the other."""
     config = run.config
     for size in sizes:
-        turns = len(size.contenders) * (config.speed_rounds + 1)
+        turns = len(size.contenders) * config.speed_rounds
         with display.stage(f"vocabulary of {size.classes:,}", turns, "blocks"):
             run.append(size.name, _measured(config, size, display))
 

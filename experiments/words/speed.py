@@ -19,22 +19,18 @@ def measure(
 ) -> list[Record]:
     """Times one block of steps of each head in each round, from the same state in all rounds.
 
-    `batches` gives the same for every head in one round. A first round warms up and is not kept;
-    each round starts with another head.
+    `batches` gives the same for every head in one round. Each round starts with another head.
     """
     names = list(programs)
     found: list[Record] = []
-    for turn in range(-1, rounds):
+    for turn in range(rounds):
         for place in range(len(names)):
-            name = names[(place + max(turn, 0)) % len(names)]
-            seconds = _seconds(
-                programs[name], states(programs[name]), batches(programs[name], turn + 1)
-            )
+            name = names[(place + turn) % len(names)]
+            of = programs[name]
+            rate = of.block / _seconds(of, states(of), batches(of, turn))
             advance()
-            if turn >= 0:
-                rate = programs[name].block / seconds
-                found.append({"kind": "speed", "contender": name, "round": turn})
-                found[-1]["steps_per_second"] = round(rate, 4)
+            record = {"kind": "speed", "contender": name, "round": turn}
+            found.append({**record, "steps_per_second": round(rate, 4)})
     return found
 
 
