@@ -81,6 +81,15 @@ def test_mistake_gets_one_line_and_exit_code_2(
         assert part in line
 
 
+def test_text_with_few_words_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be " * 200)
+    flags = ["--data.path", str(path), "--passage", "20", "--out", str(tmp_path / "run")]
+    line = one_error(capsys, "compare", WORDS, *flags)
+    assert "at least 10 words to choose from, got 5" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_batch_larger_than_training_part_is_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -4,15 +4,20 @@ import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import cli
+from experiments.config_files import load_config
 from experiments.progress import Display
+from experiments.run_directory import RunDirectory
 from experiments.words import comparison, heads, report_tables, summary, tables
 from experiments.words.comparison import compare
+from experiments.words.config import WordsConfig
+from experiments.words.corpus import Corpus
 from experiments.words.report import write_report
 from tests.experiments.words.text import write_text
 
@@ -45,6 +50,12 @@ def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert cli.main(["compare", str(config), "--out", str(out)]) == 0
     return out
+
+
+def words_config(path: Path) -> WordsConfig:
+    config = load_config(path)
+    assert isinstance(config, WordsConfig)
+    return config
 
 
 def figures(run: Path) -> Any:
@@ -152,6 +163,23 @@ def test_a_run_of_another_config_is_left_alone(
     assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
 
 
+def test_a_run_does_not_go_on_with_another_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = write_text(tmp_path / "text.txt")
+    path = tmp_path / "tiny.py"
+    path.write_text(TINY.format(path=str(text)))
+    out = tmp_path / "run"
+    config = words_config(path)
+    corpus = Corpus.load(config)
+    with closing(RunDirectory.open(out, config)) as run:
+        comparison._note_corpus(run, corpus)
+        comparison._note_corpus(run, corpus)
+    text.write_text(text.read_text().replace("w1 ", "w2 ", 1))
+    assert cli.main(["compare", str(path), "--out", str(out)]) == 2
+    assert f"the text of {out} has changed" in capsys.readouterr().err
+
+
 def test_report_stands_alone_and_its_cells_show_what_their_titles_name(finished: Path) -> None:
     text = (finished / "report.html").read_text()
     assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest", text)
@@ -198,9 +226,6 @@ def test_summary_and_table_claim_nothing_where_intervals_cover_zero(finished: Pa
 def test_a_head_that_fails_stays_in_the_table_with_the_reason(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments.config_files import load_config
-    from experiments.words.config import WordsConfig
-
     def broken(_: Any) -> Any:
         raise NotImplementedError("the tree is away today")
 
@@ -208,9 +233,9 @@ def test_a_head_that_fails_stays_in_the_table_with_the_reason(
         dataclasses.replace(c, make=broken) if c.name == "huffman" else c for c in heads._CONTENDERS
     ]
     monkeypatch.setattr(heads, "_CONTENDERS", tuple(rows))
-    given = load_config(config)
-    assert isinstance(given, WordsConfig)
-    short = dataclasses.replace(given, tasks=("ngram",), heads=("huffman",), scaling=())
+    short = dataclasses.replace(
+        words_config(config), tasks=("ngram",), heads=("huffman",), scaling=()
+    )
     compare(short, tmp_path / "run", Display())
     results = write_report(tmp_path / "run")
     failed = results["tasks"][0]["contenders"][1]
