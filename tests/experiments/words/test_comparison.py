@@ -26,10 +26,10 @@ from experiments.words.config import WordsConfig
 
 def get_config():
     return WordsConfig(
-        data_path=({path!r},), tasks=("skipgram", "ngram"), heads=("sampled", "huffman"),
+        data_path=({path!r},), tasks=("skipgram", "ngram"), heads=("huffman",),
         vocabulary=60, passage=100, held_out=5, features=8, context=1, window=2, seeds=2,
         steps=60, batch_size=32, evaluations=3, learning_rates=(0.001, 0.3), num_sampled=10,
-        negatives=5, validation_words=200, test_words=300, speed_rounds=1, scaling=(50, 100),
+        negatives=5, validation_words=256, test_words=300, speed_rounds=1, scaling=(50, 100),
         scaling_logits=2000,
     )
 """
@@ -77,7 +77,7 @@ def test_models_learn_at_the_rate_that_the_first_seed_chose(finished: Path) -> N
     results = json.loads((finished / "results.json").read_text())
     assert [task["name"] for task in results["tasks"]] == ["skipgram", "ngram"]
     ngram = results["tasks"][1]
-    assert [c["name"] for c in ngram["contenders"]] == ["full", "sampled", "huffman"]
+    assert [c["name"] for c in ngram["contenders"]] == ["full", "huffman"]
     for contender in ngram["contenders"]:
         assert contender["status"] == "trained"
         assert contender["learning_rate"] == 0.3
@@ -88,7 +88,7 @@ def test_models_learn_at_the_rate_that_the_first_seed_chose(finished: Path) -> N
             expected = contender["nll"]["estimate"] - ngram["contenders"][0]["nll"]["estimate"]
             assert contender["difference"]["estimate"] == pytest.approx(expected)
     tuned = [r for r in records(finished) if r["kind"] == "tuning" and r["task"] == "ngram"]
-    assert len(tuned) == 3 * 2
+    assert len(tuned) == 2 * 2
     assert {r["seed"] for r in tuned} == {0}
 
 
@@ -104,9 +104,9 @@ def test_buckets_divide_the_test_words_and_average_to_the_nll(finished: Path) ->
 def test_large_sizes_are_left_out_for_heads_that_work_out_all_logits(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     sizes = {h["name"]: [s["classes"] for s in h["sizes"]] for h in results["scaling"]}
-    assert sizes == {"full": [50], "sampled": [50, 100], "huffman": [50, 100]}
+    assert sizes == {"full": [50], "huffman": [50, 100]}
     parameters = {h["name"]: h["sizes"][0]["head_bytes"] for h in results["scaling"]}
-    assert parameters == {"full": 4 * 50 * 9, "sampled": 4 * 50 * 9, "huffman": 4 * 49 * 9}
+    assert parameters == {"full": 4 * 50 * 9, "huffman": 4 * 49 * 9}
 
 
 def test_a_run_that_was_cut_off_continues_to_the_same_figures(
@@ -121,7 +121,7 @@ def test_a_run_that_was_cut_off_continues_to_the_same_figures(
     done: list[Any] = []
 
     def interrupted(*arguments: Any) -> None:
-        if len(done) == 2:
+        if len(done) == 1:
             raise KeyboardInterrupt
         done.append(arguments)
         train_one(*arguments)
@@ -135,7 +135,7 @@ def test_a_run_that_was_cut_off_continues_to_the_same_figures(
     # What a kill in the middle of a write leaves behind.
     (out / "metrics.jsonl").write_bytes(trained + b'{"kind": "tuning", "contender": "huff')
     assert cli.main(command) == 0
-    assert "2 of 6 heads are finished and are loaded" in capsys.readouterr().err
+    assert "1 of 4 heads are finished and are loaded" in capsys.readouterr().err
     assert (out / "metrics.jsonl").read_bytes().startswith(trained)
     assert figures(out) == figures(finished)
 
@@ -187,7 +187,7 @@ def test_report_stands_alone_and_its_cells_show_what_their_titles_name(finished:
     shown = report_tables.figures(results, 0) + report_tables.figures(results, 1)
     pattern = r'<td title="(?:[\w ]+ · )?(tasks\[[\d\w.\[\]]+)" data-value="([^"]+)"'
     cells = re.findall(pattern, shown)
-    assert len(cells) > 40
+    assert len(cells) >= 36  # two tasks, two heads, nine or ten figures; a quality may not be reached
     for path, value in cells:
         found: Any = results
         for index, name in re.findall(r"\[(\d+)\]|(\w+)", path):
@@ -214,13 +214,13 @@ def test_summary_and_table_claim_nothing_where_intervals_cover_zero(finished: Pa
     level = {"estimate": 0.05, "lower": -0.1, "upper": 0.2, "verdict": "no difference shown"}
     for contender in results["tasks"][0]["contenders"][1:]:
         contender["difference"] = level
-    assert "none is better; none is worse; for 2 of 2" in " ".join(summary.sentences(results))
+    assert "none is better; none is worse; for 1 of 1" in " ".join(summary.sentences(results))
     assert not re.search(r"±0\.150 [-+]", tables.task_table(results, results["tasks"][0]))
     behind = {"estimate": 0.15, "lower": 0.1, "upper": 0.2, "verdict": "worse"}
     for contender in results["tasks"][0]["contenders"][1:]:
         contender["difference"] = behind
-    assert "`sampled`, `huffman` are worse" in " ".join(summary.sentences(results))
-    assert len(re.findall(r"±0\.050 -", tables.task_table(results, results["tasks"][0]))) == 2
+    assert "`huffman` is worse" in " ".join(summary.sentences(results))
+    assert len(re.findall(r"±0\.050 -", tables.task_table(results, results["tasks"][0]))) == 1
 
 
 def test_a_head_that_fails_stays_in_the_table_with_the_reason(
