@@ -187,7 +187,8 @@ def test_report_stands_alone_and_its_cells_show_what_their_titles_name(finished:
     shown = report_tables.figures(results, 0) + report_tables.figures(results, 1)
     pattern = r'<td title="(?:[\w ]+ · )?(tasks\[[\d\w.\[\]]+)" data-value="([^"]+)"'
     cells = re.findall(pattern, shown)
-    assert len(cells) >= 36  # two tasks, two heads, nine or ten figures; a quality may not be reached
+    # Two tasks, two heads, and nine or ten figures: a quality may not be reached.
+    assert len(cells) >= 36
     for path, value in cells:
         found: Any = results
         for index, name in re.findall(r"\[(\d+)\]|(\w+)", path):
