@@ -134,8 +134,8 @@ def ours(corpus: Corpus, name: str, epochs: int) -> Run:
         bounds = jnp.asarray(start), jnp.asarray(stop)
         part = (start - WINDOW) / (int(stop[-1, -1]) - WINDOW)
         for epoch, key in enumerate(jax.random.split(jax.random.key(0), epochs)):
-            rates = RATE - (RATE - LAST_RATE) * (epoch + part) / epochs
-            rates = jnp.asarray(rates, jnp.float32)
+            rate = RATE - (RATE - LAST_RATE) * (epoch + part) / epochs
+            rates = jnp.asarray(rate, jnp.float32)
             tables = skipgram.train(tables, key, text, bounds, rates, objective, window=WINDOW)
         inputs, outputs = jax.block_until_ready(tables)
         return Trained(inputs, outputs if tree is None else outputs[objective.nodes], tree)
@@ -195,8 +195,9 @@ def tree_of(
 def held_out_loss(trained: Trained, corpus: Corpus) -> float:
     """The mean objective of a pair: exact for a tree, with the same few words for negatives."""
     word, near, weight = corpus.pairs
-    drawn = sv.UnigramSampler(corpus.counts).draw(jax.random.key(1), word.size * NEGATIVES)
-    drawn = np.asarray(drawn).reshape(-1, NEGATIVES)
+    sampler = sv.UnigramSampler(corpus.counts)
+    drawn = np.asarray(sampler.draw(jax.random.key(1), word.size * NEGATIVES))
+    drawn = drawn.reshape(-1, NEGATIVES)
     tables = Trained(jnp.asarray(trained.inputs), jnp.asarray(trained.outputs), trained.tree)
     loss = jax.jit(negatives_loss if trained.tree is None else tree_loss)
     total = 0.0

@@ -38,7 +38,7 @@ TILE = 14
 CHUNK = 256
 # The largest curvature times learning rate with which a row is updated: from 2 on, a step of
 # gradient descent overshoots and the next one does so further.
-LARGEST_STEP = 2.0
+LARGEST_STEP = 1.0
 
 
 class Tables(NamedTuple):
@@ -127,15 +127,16 @@ class Crowds(NamedTuple):
         return cls(meetings / jnp.where(total > 0, total, 1.0), size)
 
     def mean_square(self, rows: jax.Array) -> jax.Array:
-        """The squared length of a row in the mean over meetings."""
-        return jnp.sum(rows * rows * self.share[:, None])
+        """The squared length of the mean row over meetings."""
+        return jnp.sum(jnp.square(self.share @ rows))
 
     def restraint(self, rate: jax.Array, mean_square: jax.Array) -> jax.Array:
         """What to multiply the meetings by of each row, given what it meets; 1 for most.
 
         The sum of the updates of many pairs is what they are one after another as long as it is
         small. A hundred times the update of one pair is not; one after another, they end where the
-        loss is least. Logistic regression on rows h has at most the curvature `sum |h|^2 / 4`.
+        loss is least. Logistic regression on n rows h has along their mean m a curvature of at most
+        about `n |m|^2 / 4`.
         """
         return 1 / jnp.maximum(1.0, self.size * (rate / 4 * mean_square / LARGEST_STEP))
 

@@ -14,7 +14,7 @@ import pytest
 
 import softmax_variants as sv
 from experiments import bench_words, skipgram
-from experiments.skipgram import CHUNK, Tables, Text, Tile
+from experiments.skipgram import CHUNK, Crowds, Tables, Text, Tile
 from experiments.skipgram_objectives import Negatives, Paths
 
 CLASSES, FEATURES, WINDOW, TILE, TILES = 12, 5, 2, 6, 24
@@ -43,15 +43,16 @@ def some_tables(rng: np.random.Generator, rows: int) -> Tables:
 def some_tiles(objective: Any) -> Tile:
     text = Text.of(SENTENCES, WINDOW, TILE)
     start, stop = skipgram.tiling(objective, np.concatenate(SENTENCES), WINDOW, TILE)
-    bounds = (jnp.asarray(x[0, :TILES]) for x in (start, stop))
+    first, last = (jnp.asarray(x[0, :TILES]) for x in (start, stop))
     rates = jnp.linspace(0.5, 0.1, TILES)
-    return skipgram.tiles_of(jax.random.key(3), text, *bounds, rates, (TILE, WINDOW))
+    return skipgram.tiles_of(jax.random.key(3), text, first, last, rates, (TILE, WINDOW))
 
 
 def path_of(word: int) -> list[tuple[int, int]]:
     """The nodes and their labels, 1 for left, of a word: found by going up."""
     children = np.asarray(TREE.children).tolist()
-    vertex, path = word, []
+    vertex = word
+    path: list[tuple[int, int]] = []
     while True:
         found = [(n, pair.index(vertex)) for n, pair in enumerate(children) if vertex in pair]
         if not found:
@@ -95,14 +96,18 @@ def by_pairs(tables: Tables, tile: Tile, objective: Any, drawn: list[int]) -> li
     return new
 
 
-def test_a_step_sums_the_updates_of_all_pairs(objective: Any, rng: np.random.Generator) -> None:
+def test_a_step_sums_the_updates_of_all_pairs(
+    objective: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skipgram, "LARGEST_STEP", math.inf)
     tables, tiles = some_tables(rng, objective.outputs), some_tiles(objective)
     prepared = objective.prepare(jax.random.key(4), tiles)
 
     @jax.jit
     def step(tables: Tables, tile: Tile, prepared: Any) -> Tables:
         found = objective.meetings(tile, prepared)
-        return skipgram.update(tables, tile, jnp.ones(tile.ids.shape), found)
+        none = jnp.zeros(tile.ids.shape)
+        return skipgram.update(tables, tile, Crowds(none, none), found)
 
     seen = 0
     for number in range(TILES):
@@ -140,40 +145,47 @@ def test_windows_stay_in_their_sentence_and_have_every_width(objective: Any) -> 
     assert widths == {1, 2}
 
 
-def test_rows_that_a_tile_meets_too_often_are_restrained(
-    objective: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(skipgram, "MOST_MEETINGS", most := {"inputs": 0.9, "outputs": 0.3})
-    monkeypatch.setattr("experiments.skipgram_objectives.MOST_MEETINGS", most)
+def test_crowds_count_meetings(objective: Any) -> None:
     tiles = some_tiles(objective)
     prepared = objective.prepare(jax.random.key(4), tiles)
-    held = skipgram.context_restraint(tiles, objective)
-    restrained = 0
+    contexts = skipgram.context_crowds(tiles, objective)
     for number in range(TILES):
-        tile, given, factors = jax.tree.map(lambda x, n=number: x[n], (tiles, prepared, held))
+        tile, given, got = jax.tree.map(lambda x, n=number: x[n], (tiles, prepared, contexts))
         near, rows = crowds(tile, objective, given)
-        rate = float(tile.rate)
-        for word, factor in zip(tile.ids.tolist(), factors.tolist(), strict=True):
-            assert factor == pytest.approx(1 / max(1, rate * near[word] / 0.9), rel=1e-5)
-            restrained += factor < 1
+        np.testing.assert_allclose(got.size, [near[w] for w in tile.ids.tolist()], rtol=1e-5)
         found = objective.meetings(tile, given)
         met = np.any(np.asarray(found.total) > 0, axis=1)
+        of_ids = isinstance(objective, Negatives)
         for place in np.flatnonzero(met).tolist():
-            crowd = rows[place if isinstance(objective, Paths) else int(found.rows[place])]
-            factor = float(found.restraint[place])
-            assert factor == pytest.approx(1 / max(1, rate * crowd / 0.3), rel=1e-5)
-            restrained += factor < 1
-    assert restrained > 100
+            crowd = rows[int(found.rows[place]) if of_ids else place]
+            assert float(found.crowds.size[place]) == pytest.approx(crowd, rel=1e-5)
+        for part in (got, found.crowds):
+            assert float(part.share.sum()) == pytest.approx(1.0 if near else 0.0, abs=1e-5)
+        if not of_ids:  # negative samples that are skipped count all the same
+            total = np.asarray(found.total)
+            for axis, part in enumerate((got, found.crowds)):
+                expected = total.sum(axis=axis) / max(total.sum(), 1)
+                np.testing.assert_allclose(part.share, expected, atol=1e-6)
 
 
-def crowds(tile: Tile, objective: Any, given: Any) -> tuple[Counter[int], Counter[int]]:
+def test_meetings_are_restrained_where_a_step_would_overshoot() -> None:
+    """One logistic regression, of n times the row h: a step ends at the least loss at the most."""
+    h, n, rate = jnp.asarray([[3.0, 4.0]]), 50.0, 0.1
+    crowd = Crowds(jnp.ones(1), jnp.asarray([n]))
+    curvature = n * 25 / 4
+    factor = float(crowd.restraint(jnp.float32(rate), crowd.mean_square(h))[0])
+    assert factor * rate * curvature == pytest.approx(skipgram.LARGEST_STEP)
+    assert float(crowd.restraint(jnp.float32(1e-3), crowd.mean_square(h))[0]) == 1
+
+
+def crowds(tile: Tile, objective: Any, given: Any) -> tuple[Any, Any]:
     """How many meetings each word nearby has, and each row that the tile meets.
 
     Rows of paths are by their place among the rows. A node of a list counts for one word alone.
     """
     ids = tile.ids.tolist()
-    near: Counter[int] = Counter()
-    rows: Counter[int] = Counter()
+    near: Any = Counter()
+    rows: Any = Counter()
     if isinstance(objective, Negatives):
         for center, place in pairs(tile):
             near[ids[place]] += 1 + objective.weight
@@ -194,34 +206,24 @@ def crowds(tile: Tile, objective: Any, given: Any) -> tuple[Counter[int], Counte
 
 
 def test_training_learns_in_place_and_survives_repetition(objective: Any) -> None:
-    """Most words have a word that follows them; between passages a word is repeated, as in "----"."""
+    """Passages of three words each; after each one a single word over and over, as in "----"."""
     rng = np.random.default_rng(0)
-    first = rng.choice(CLASSES, size=200, p=COUNTS / COUNTS.sum())
-    passage = np.stack([first, (first + 1) % CLASSES], axis=1).ravel()
-    sentences = [passage, np.full(400, 4)] * 8
+    passages = [rng.integers(0, 3, 100) + 3 * (i % 4) for i in range(20)]
+    sentences = [s for i, p in enumerate(passages) for s in (p, np.full(200, i % 3))]
     text = Text.of(sentences, WINDOW, TILE)
-    bounds = skipgram.tiling(objective, np.concatenate(sentences), WINDOW, TILE)
-    tables = Tables(
-        jnp.asarray(rng.normal(size=(CLASSES, FEATURES)) * 0.1, jnp.float32),
-        jnp.zeros((objective.outputs, FEATURES), jnp.float32),
-    )
+    start, stop = skipgram.tiling(objective, np.concatenate(sentences), WINDOW, TILE)
+    bounds = jnp.asarray(start), jnp.asarray(stop)
+    tables = some_tables(rng, objective.outputs)
     places = [table.unsafe_buffer_pointer() for table in tables]
-    losses = [mean_loss(tables, objective, [passage])]
-    for epoch in range(4):
+    losses = [mean_loss(tables, objective, passages)]
+    for key in jax.random.split(jax.random.key(0), 3):
+        rates = jnp.full(start.shape, 0.1, jnp.float32)
         tables = skipgram.train(
-            tables,
-            jax.random.key(epoch),
-            text,
-            (jnp.asarray(bounds[0]), jnp.asarray(bounds[1])),
-            jnp.full(bounds[0].shape, 0.1, jnp.float32),
-            objective,
-            window=WINDOW,
-            tile=TILE,
+            tables, key, text, bounds, rates, objective, window=WINDOW, tile=TILE
         )
-        losses.append(mean_loss(tables, objective, [passage]))
-    print(losses)
+        losses.append(mean_loss(tables, objective, passages))
     assert [table.unsafe_buffer_pointer() for table in tables] == places
-    assert losses[-1] < 0.8 * losses[0]
+    assert max(losses[1:]) < 0.8 * losses[0]
 
 
 def mean_loss(tables: Tables, objective: Any, sentences: list[np.ndarray]) -> float:
