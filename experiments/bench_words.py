@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import softmax_variants as sv
-from experiments import skipgram
+from experiments import skipgram, skipgram_heads
 from experiments.skipgram import Text
 from experiments.skipgram_objectives import Negatives, Paths
 from experiments.words.corpus import text_files
@@ -115,13 +115,17 @@ class Trained(NamedTuple):
 Run = Callable[[], Trained]
 
 
-def ours(corpus: Corpus, name: str, epochs: int) -> Run:
-    """Returns what trains with `skipgram`; what follows from the counts alone is made here."""
+def ours(corpus: Corpus, name: str, epochs: int, with_heads: bool = False) -> Run:
+    """Returns what trains with `skipgram`, or by heads; what the counts decide is made here."""
     tree = sv.huffman_tree(corpus.counts) if name == OBJECTIVES[0] else None
     if tree is not None:
         objective: Any = Paths.of(tree, corpus.counts)
     else:
         objective = Negatives(sv.UnigramSampler(corpus.counts), weight=float(NEGATIVES))
+
+    train = functools.partial(skipgram.train, objective=objective, window=WINDOW)
+    if with_heads:
+        train = functools.partial(skipgram_heads.train, **head_of(corpus, tree), window=WINDOW)
 
     def run() -> Trained:
         passages = numbered(corpus.passages, corpus.ids)
@@ -136,11 +140,28 @@ def ours(corpus: Corpus, name: str, epochs: int) -> Run:
         for epoch, key in enumerate(jax.random.split(jax.random.key(0), epochs)):
             rate = RATE - (RATE - LAST_RATE) * (epoch + part) / epochs
             rates = jnp.asarray(rate, jnp.float32)
-            tables = skipgram.train(tables, key, text, bounds, rates, objective, window=WINDOW)
+            tables = train(tables, key, text, bounds, rates)
         inputs, outputs = jax.block_until_ready(tables)
-        return Trained(inputs, outputs if tree is None else outputs[objective.nodes], tree)
+        return Trained(
+            inputs, outputs if tree is None or with_heads else outputs[objective.nodes], tree
+        )
 
     return run
+
+
+def head_of(corpus: Corpus, tree: sv.Tree | None) -> dict[str, Any]:
+    """The library's head for an objective, and the name of its table."""
+    if tree is not None:
+        hierarchical = sv.HierarchicalSoftmax(tree=tree, features=FEATURES, use_bias=False)
+        return {"head": hierarchical, "table": "node_weight"}
+    sampling = sv.NegativeSampling(
+        classes=len(corpus.ids),
+        features=FEATURES,
+        sampler=sv.UnigramSampler(corpus.counts),
+        num_sampled=NEGATIVES,
+        use_bias=False,
+    )
+    return {"head": sampling, "table": "weight"}
 
 
 def gensim(corpus: Corpus, name: str, epochs: int) -> Run:
@@ -271,10 +292,10 @@ def use_one_core() -> None:
 
 def table(speeds: dict[str, Speed], losses: dict[str, float]) -> str:
     """A line for each trainer, the ratios to the other one's in the same rounds."""
-    lines = [f"{'':32}{'words/s':>10}{'ratio':>7}{'by the clock':>15}{'ratio':>7}{'loss':>9}"]
+    lines = [f"{'':38}{'words/s':>10}{'ratio':>7}{'by the clock':>15}{'ratio':>7}{'loss':>9}"]
     for name, speed in speeds.items():
         other = speeds.get(name.replace("softmax_variants", "gensim"))
-        line = f"{name:32}"
+        line = f"{name:38}"
         for mine, width in ((speed.processor, 10), (speed.clock, 15)):
             theirs = getattr(other, "processor" if mine is speed.processor else "clock", mine)
             ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
@@ -292,6 +313,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=1, help="passes over them")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each trainer")
     parser.add_argument("--no-peers", action="store_true", help="leave gensim out")
+    parser.add_argument(
+        "--heads", action="store_true", help="train by the library's heads as well, which is slower"
+    )
     given = parser.parse_args(arguments)
     use_one_core()
     texts = [
@@ -302,6 +326,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trainers: dict[str, Callable[[], Run]] = {}
     for name in OBJECTIVES:
         trainers[f"softmax_variants {name}"] = functools.partial(ours, corpus, name, given.epochs)
+        if given.heads:
+            trainers[f"heads {name}"] = functools.partial(
+                ours, corpus, name, given.epochs, with_heads=True
+            )
         if with_gensim:
             trainers[f"gensim {name}"] = functools.partial(gensim, corpus, name, given.epochs)
     print(

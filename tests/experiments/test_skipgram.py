@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import softmax_variants as sv
-from experiments import bench_words, skipgram
+from experiments import bench_words, skipgram, skipgram_heads
 from experiments.skipgram import CHUNK, Crowds, Tables, Text, Tile
 from experiments.skipgram_objectives import Negatives, Paths
 
@@ -145,6 +145,27 @@ def test_windows_stay_in_their_sentence_and_have_every_width(objective: Any) -> 
     assert widths == {1, 2}
 
 
+def test_training_is_that_of_a_head(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skipgram, "LARGEST_STEP", math.inf)
+    paths = Paths.of(TREE, COUNTS, shared=3, tile=TILE)
+    head = sv.HierarchicalSoftmax(tree=TREE, features=FEATURES, use_bias=False)
+    start, stop = skipgram.tiling(paths, np.concatenate(SENTENCES), WINDOW, TILE)
+    text, rates = Text.of(SENTENCES, WINDOW, TILE), jnp.full(start.shape, 0.1, jnp.float32)
+    given = jax.random.key(5), text, (jnp.asarray(start), jnp.asarray(stop)), rates
+    first = some_tables(rng, paths.outputs)
+    nodes = np.asarray(paths.nodes)
+    theirs = Tables(first.inputs + 0, first.outputs[nodes])
+    # The limit is a constant of the program, which no other test runs on this text.
+    got = skipgram.train(first, *given, paths, window=WINDOW, tile=TILE)
+    expected = skipgram_heads.train(
+        theirs, *given, head, table="node_weight", window=WINDOW, tile=TILE
+    )
+    np.testing.assert_allclose(got.inputs, expected.inputs, atol=1e-5)
+    np.testing.assert_allclose(got.outputs[nodes], expected.outputs, atol=1e-5)
+
+
 def test_crowds_count_meetings(objective: Any) -> None:
     tiles = some_tiles(objective)
     prepared = objective.prepare(jax.random.key(4), tiles)
@@ -274,10 +295,12 @@ def test_the_command_measures_a_text(
     monkeypatch.setattr(bench_words, "FEATURES", 8)
     text = tmp_path / "text.txt"
     text.write_text(" ".join(["one", "two", "three", "four"] * 1500))
-    bench_words.main(["--data-path", str(text), "--no-peers", "--rounds", "1", "--words", "3000"])
+    bench_words.main(
+        ["--data-path", str(text), "--no-peers", "--rounds", "1", "--words", "3000", "--heads"]
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("3,000 words, 4 of them")
-    assert [line.split()[0] for line in lines[2:4]] == ["softmax_variants"] * 2
-    for line in lines[2:4]:
+    assert [line.split()[0] for line in lines[2:6]] == ["softmax_variants", "heads"] * 2
+    for line in lines[2:6]:
         loss = float(line.split()[-1])
         assert 0.1 < loss < 4
