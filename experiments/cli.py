@@ -8,7 +8,9 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.config import Config, load_config
+from experiments.base_config import BaseConfig
+from experiments.config import Config
+from experiments.config_files import load_config
 from experiments.errors import UserError, did_you_mean
 from experiments.overrides import Parser, add_overrides, given_overrides
 
@@ -54,7 +56,7 @@ def _dispatch(arguments: list[str]) -> int:
         command, rest = arguments[0], arguments[1:]
         match command:
             case "compare":
-                return _compare(_compare_parser().parse_args(rest))
+                return _compare(rest)
             case "report":
                 return _report(_report_parser().parse_args(rest))
             case "list":
@@ -70,11 +72,13 @@ def _dispatch(arguments: list[str]) -> int:
     return 0
 
 
-def _compare_parser() -> ArgumentParser:
+def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
     parser = Parser(
         prog="python -m experiments compare",
         description="Trains every contender of a config, compares them, and writes a report. "
         "Repeating the command continues a run that was interrupted.",
+        epilog=f"These are the flags of the {kind.experiment}' configs; name a config of another "
+        "experiment before --help to see its own.",
     )
     parser.add_argument("config", type=Path, help="a Python file with a function get_config()")
     parser.add_argument(
@@ -85,7 +89,7 @@ def _compare_parser() -> ArgumentParser:
         action="store_true",
         help="train contenders again that failed in an earlier attempt [flag; default: no]",
     )
-    add_overrides(parser)
+    add_overrides(parser, kind)
     return parser
 
 
@@ -111,12 +115,17 @@ def _list_parser() -> ArgumentParser:
     return parser
 
 
-def _compare(arguments: Namespace) -> int:
-    config = dataclasses.replace(load_config(arguments.config), **given_overrides(arguments))
+def _compare(given: list[str]) -> int:
+    # Which flags there are depends on the config, so that it is loaded before they are read.
+    named = next((Path(text) for text in given if text.endswith(".py")), None)
+    config: BaseConfig = Config() if named is None else load_config(named)
+    arguments = _compare_parser(type(config)).parse_args(given)
+    config = load_config(arguments.config) if named is None else config
+    config = dataclasses.replace(config, **given_overrides(arguments, type(config)))
     path = arguments.out or Path("runs") / arguments.config.stem
     # jax takes seconds to import, which a mistyped flag should not have to wait for.
-    from experiments.comparison import compare
     from experiments.progress import Display
+    from experiments.running import compare
 
     display = Display()
     if not compare(config, path, display, arguments.retry_failed):
@@ -129,13 +138,10 @@ def _report(arguments: Namespace) -> int:
 
 
 def _write(path: Path) -> int:
-    from experiments.report import write_report
-    from experiments.tables import difference_table, main_table
+    from experiments.running import write_report
 
-    results = write_report(path)
-    print(main_table(results), end="\n\n")
-    if results["comparisons"]:
-        print(difference_table(results), end="\n\n")
+    for table in write_report(path):
+        print(table, end="\n\n")
     print(f"report: {path / 'report.html'}")
     return 0
 

@@ -1,46 +1,23 @@
 """The comparison: compile, train, time and record every contender, and go on where it stopped."""
 
+import functools
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from experiments import data, environment, speed
+from experiments import data, speed
+from experiments.compiling import AheadOfTime
 from experiments.config import Config
 from experiments.contenders import Contender, Program, chosen_contenders
 from experiments.progress import Display
 from experiments.records import contender_records
-from experiments.run_directory import (
-    ENVIRONMENT,
-    Record,
-    RunDirectory,
-    read_json,
-    write_json,
-)
+from experiments.run_directory import Record, RunDirectory
+from experiments.run_environment import note_environment
 from experiments.train import Compiled, Task, compile_program, train
 
 SPEED = "speed"
-
-
-class Compiler:
-    """Compiles each program once, ahead of its use, on two threads."""
-
-    def __init__(self, task: Task, contenders: Sequence[Contender]) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="compile")
-        self._programs: dict[tuple[Program, tuple[str, ...]], Future[Compiled]] = {}
-        for contender in contenders:
-            if _key(contender) not in self._programs:
-                future = self._pool.submit(compile_program, task, contender)
-                self._programs[_key(contender)] = future
-
-    def get(self, contender: Contender) -> Compiled:
-        """Returns the compiled program; an error while tracing it is raised here."""
-        return self._programs[_key(contender)].result()
-
-    def close(self) -> None:
-        """Drops what has not been started; what is being compiled ends by itself."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+Programs = AheadOfTime[tuple[Program, tuple[str, ...]], Compiled]
 
 
 def compare(config: Config, path: Path, display: Display, retry_failed: bool = False) -> bool:
@@ -56,7 +33,7 @@ def compare(config: Config, path: Path, display: Display, retry_failed: bool = F
     parts = data.load_data(config)
     with closing(RunDirectory.open(path, config)) as run:
         display.note(_budget(config, path))
-        _note_environment(run, display)
+        note_environment(run, display)
         if run.dropped:
             display.note(f"dropped {run.dropped} lines of a contender that was cut off")
         again = {None, "failed"} if retry_failed else {None}
@@ -69,7 +46,8 @@ def compare(config: Config, path: Path, display: Display, retry_failed: bool = F
         task = Task.make(config, parts)
         loaded = [c for c in contenders if _outcome(run, c) not in (*again, "failed")]
         # Programs are needed first for what is trained, then for the timing of all.
-        with closing(Compiler(task, [*missing, *loaded])) as programs:
+        jobs = {_key(c): functools.partial(compile_program, task, c) for c in [*missing, *loaded]}
+        with closing(AheadOfTime(jobs)) as programs:
             with display.stage("training", len(missing) * config.steps, "steps"):
                 for contender in missing:
                     _train_one(run, task, parts, contender, programs, display)
@@ -81,17 +59,17 @@ def _key(contender: Contender) -> tuple[Program, tuple[str, ...]]:
     return contender.program, tuple(sorted(contender.parameters))
 
 
-def _outcome(run: RunDirectory, contender: Contender) -> str | None:
+def _outcome(run: RunDirectory[Config], contender: Contender) -> str | None:
     block = run.blocks.get(contender.name)
     return str(block[-1]["status"]) if block else None
 
 
 def _train_one(
-    run: RunDirectory,
+    run: RunDirectory[Config],
     task: Task,
     parts: data.Data,
     contender: Contender,
-    programs: Compiler,
+    programs: Programs,
     display: Display,
 ) -> None:
     config = run.config
@@ -99,7 +77,7 @@ def _train_one(
     history = []
     records: list[Record]
     try:
-        compiled = programs.get(contender)
+        compiled = programs.get(_key(contender))
         start = time.perf_counter()
         for progress in train(task, contender, compiled):
             history.append(progress)
@@ -114,35 +92,27 @@ def _train_one(
     else:
         records = contender_records(config, contender, parts, history, compiled, seconds)
     run.append(contender.name, records)
-    display.finish(contender.name, records)
+    display.finish(contender.name, records[-1], _shown(records))
+
+
+def _shown(records: Sequence[Record]) -> str:
+    tests = [r["accuracy"] for r in records if r["kind"] == "test" and r["accuracy"] is not None]
+    return f"accuracy {100.0 * sum(tests) / len(tests):5.2f}%" if tests else ""
 
 
 def _time_all(
-    run: RunDirectory,
+    run: RunDirectory[Config],
     task: Task,
     contenders: Sequence[Contender],
-    programs: Compiler,
+    programs: Programs,
     display: Display,
 ) -> None:
     able = [c for c in contenders if _outcome(run, c) != "failed"]
     rounds = run.config.speed_rounds
-    compiled = [(contender, programs.get(contender)) for contender in able]
+    compiled = [(contender, programs.get(_key(contender))) for contender in able]
     with display.stage("timing", (rounds + 1) * len(able), "chunks"):
         records = speed.measure(task, compiled, rounds, lambda: display.advance(1))
     run.append(SPEED, records)
-
-
-def _note_environment(run: RunDirectory, display: Display) -> None:
-    """Writes the environment once; a run that goes on elsewhere says so, in the file as well."""
-    path, now = run.path / ENVIRONMENT, environment.describe()
-    if not path.exists():
-        write_json(path, now)
-        return
-    first = read_json(path)
-    changed = environment.changes(first, now)
-    if changed and run.blocks:
-        display.note(f"this run was started with another {', '.join(changed)}")
-        write_json(path, {**first, "continued": [*first.get("continued", []), now]})
 
 
 def _budget(config: Config, path: Path) -> str:

@@ -9,10 +9,9 @@ from sklearn.model_selection import train_test_split
 
 from experiments.config import Config
 from experiments.errors import UserError
+from experiments.randomness import generator
 
 CLASSES = 10
-# Independent streams of random numbers for each seed.
-_STREAMS = ("split", "order", "weights", "noise")
 
 
 class Parts(NamedTuple):
@@ -76,11 +75,6 @@ def load_data(config: Config) -> Data:
 def seeds(config: Config) -> range:
     """Returns the seeds of the repetitions."""
     return range(config.first_seed, config.first_seed + config.seeds)
-
-
-def generator(seed: int, stream: str, *place: int) -> np.random.Generator:
-    """Returns the random numbers of one purpose; NumPy gives the same on every device."""
-    return np.random.default_rng((seed, _STREAMS.index(stream), *place))
 
 
 def batch(config: Config, train_size: int, seed: int, step: int) -> Int[np.ndarray, " batch"]:

@@ -1,12 +1,13 @@
-"""Command-line flags for the fields of a Config, with one clear line for each mistake."""
+"""Command-line flags for the fields of a config, with one clear line for each mistake."""
 
 import argparse
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NoReturn
 
-from experiments.config import Config, describe_type, field_help, field_types
+from experiments.base_config import BaseConfig, describe_type, field_help, field_types
 from experiments.errors import UserError, did_you_mean
 
 
@@ -16,6 +17,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         # An abbreviated flag would change its meaning as soon as a field is added.
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses as argparse does; a dot in a flag stands for a hyphen, as in `--data.path`."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_with_hyphens(text) for text in given], namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raises a UserError instead of printing the usage and exiting."""
@@ -32,19 +38,26 @@ class Parser(argparse.ArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings]
 
 
+def _with_hyphens(argument: str) -> str:
+    """Returns the argument, in which a flag has hyphens for dots."""
+    name, equals, value = argument.partition("=")
+    is_flag = re.fullmatch(r"--[a-z_]+([.-][a-z_]+)+", name)
+    return (name.replace(".", "-") if is_flag else name) + equals + value
+
+
 def flag(field: str) -> str:
     """Returns the flag of a field: `learning_rates` is `--learning-rates`."""
     return "--" + field.replace("_", "-")
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for each field of Config; a flag that is not given changes nothing."""
-    help_of, defaults = field_help(), Config()
+def add_overrides(parser: argparse.ArgumentParser, config: type[BaseConfig]) -> None:
+    """Adds a flag for each field of a config; a flag that is not given changes nothing."""
+    help_of, defaults = field_help(config), config()
     group = parser.add_argument_group(
         "overrides of the config file",
         "A flag wins over the file; the defaults below are those of a field that the file omits.",
     )
-    for name, kind in field_types().items():
+    for name, kind in field_types(config).items():
         many = typing.get_origin(kind) is tuple
         default = getattr(defaults, name)
         shown = (" ".join(str(v) for v in default) or "none") if many else str(default)
@@ -60,12 +73,12 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def given_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the fields that the command line sets, with the types that Config wants."""
+def given_overrides(arguments: argparse.Namespace, config: type[BaseConfig]) -> dict[str, Any]:
+    """Returns the fields that the command line sets, with the types that the config wants."""
     given = vars(arguments)
     return {
         name: tuple(given[name]) if isinstance(given[name], list) else given[name]
-        for name in field_types()
+        for name in field_types(config)
         if name in given
     }
 
@@ -73,8 +86,9 @@ def given_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 def _metavar(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "{" + ",".join(typing.get_args(kind)) + "}"
-    item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
-    return {int: "INT", float: "NUMBER", str: "NAME"}[item]
+    if typing.get_origin(kind) is tuple:
+        return _metavar(typing.get_args(kind)[0])
+    return {int: "INT", float: "NUMBER", str: "NAME"}[kind]
 
 
 def _converter(kind: Any) -> Callable[[str], Any]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -86,16 +86,11 @@ class Display:
         if self._bar:
             self._bar.advance(self._task, amount)
 
-    def finish(self, contender: str, records: Sequence[Record]) -> None:
+    def finish(self, contender: str, outcome: Record, result: str) -> None:
         """Prints one line about a contender that has ended; on a terminal, only about a failure."""
-        outcome = records[-1]
         self._count += 1
         if outcome["status"] in ("failed", "diverged"):
             self.note(f"{contender}: {outcome['status']}: {outcome['why']}")
         elif not self._console.is_terminal:
-            tests = [r["accuracy"] for r in records if r["kind"] == "test"]
-            accuracy = 100.0 * sum(tests) / len(tests)
             seconds = time.perf_counter() - self._began
-            self.note(
-                f"{self._count:3d}  {contender:<28} accuracy {accuracy:5.2f}%  {seconds:5.1f} s"
-            )
+            self.note(f"{self._count:3d}  {contender:<28} {result}  {seconds:5.1f} s")

@@ -1,23 +1,19 @@
 """The report of a run: results.json, the plots as SVG files, and one self-contained page."""
 
-import hashlib
-import json
-import re
-from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from experiments import plots, report_tables
+from experiments.config import Config
 from experiments.contenders import chosen_contenders
+from experiments.page import environment_facts, findings, gallery, method, page, provenance, section
 from experiments.pictures import EXAMPLE, TRIANGLE_SCALE, draw_maps, pictured
 from experiments.results import summarise
-from experiments.run_directory import METRICS, RESULTS, read_run, write_json, write_text
+from experiments.run_directory import RESULTS, read_run, write_json, write_text
 from experiments.summary import sentences
-from experiments.svg import STYLE, Drawing, sheet
+from experiments.svg import Drawing, sheet
 
 Figures = dict[str, Any]
-_ASSETS = Path(__file__).parent / "assets"
 _HEADINGS = {
     "learning_curves": "Validation Brier score over the steps (log scale)",
     "bars": "Logits beside what each map makes of them",
@@ -28,7 +24,7 @@ _HEADINGS = {
 
 def write_report(path: Path) -> Figures:
     """Writes all that follows from the records of a run, and returns its figures."""
-    config, blocks, environment = read_run(path)
+    config, blocks, environment = read_run(path, Config)
     results = summarise(config, blocks)
     write_json(path / RESULTS, results)
     done = [c for c in chosen_contenders(config) if c.name in blocks]
@@ -43,75 +39,37 @@ def write_report(path: Path) -> Figures:
     (path / "plots").mkdir(exist_ok=True)
     for name, panels in drawings.items():
         write_text(path / "plots" / f"{name}.svg", sheet(panels, 6, _HEADINGS[name]))
-    digest = hashlib.sha256((path / METRICS).read_bytes()).hexdigest()
-    page = _page(path.name, results, environment, drawings, digest)
-    write_text(path / "report.html", page)
+    sections = _sections(path, results, environment, drawings)
+    title = f"Softmax variants: {path.name}"
+    write_text(path / "report.html", page(title, _facts(results, environment), sections, results))
     return results
 
 
-def _page(
-    name: str,
-    results: Figures,
-    environment: Figures,
-    drawings: dict[str, list[Drawing]],
-    digest: str,
-) -> str:
-    css = STYLE + (_ASSETS / "report.css").read_text(encoding="utf-8")
-    script = (_ASSETS / "report.js").read_text(encoding="utf-8")
-    # In a script element only "</" could end the data early.
-    data = json.dumps(results, separators=(",", ":")).replace("</", "<\\/")
-    body = [
-        _head(name, results, environment),
-        _section("In short", f"<ul class='findings'>{_findings(results)}</ul>"),
-        _section("How it was done", _method(results)),
-        _section("Figures", report_tables.figures(results), "figures"),
-        _section("Differences", report_tables.differences(results), "differences"),
-        _gallery("Learning curves", _CURVES, drawings["learning_curves"]),
-        _gallery("Reliability", _RELIABILITY, drawings["reliability"]),
-        _gallery("Logits beside probabilities", _bars_text(), drawings["bars"]),
-        _gallery("The maps over the simplex", _triangles_text(), drawings["triangles"]),
-        _section("Where the figures come from", _provenance(results, environment, digest)),
+def _sections(
+    path: Path, results: Figures, environment: Figures, drawings: dict[str, list[Drawing]]
+) -> list[str]:
+    return [
+        section("In short", findings(sentences(results))),
+        section("How it was done", _method(results)),
+        section("Figures", report_tables.figures(results), "figures"),
+        section("Differences", report_tables.differences(results), "differences"),
+        gallery("Learning curves", _CURVES, drawings["learning_curves"]),
+        gallery("Reliability", _RELIABILITY, drawings["reliability"]),
+        gallery("Logits beside probabilities", _bars_text(), drawings["bars"]),
+        gallery("The maps over the simplex", _triangles_text(), drawings["triangles"]),
+        provenance(path, results["config"], environment),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>Softmax variants: {escape(name)}</title><style>{css}</style></head>"
-        f"<body><main>{''.join(body)}</main>"
-        f'<script type="application/json" id="results">{data}</script>'
-        f"<script>{script}</script></body></html>\n"
-    )
 
 
-def _head(name: str, results: Figures, environment: Figures) -> str:
+def _facts(results: Figures, environment: Figures) -> dict[str, str]:
     config = results["config"]
-    revision = (environment.get("revision") or "unknown")[:10]
-    dirty = " with local changes" if environment.get("dirty") else ""
     model = " – ".join(str(size) for size in (64, *config["hidden"], 10))
-    facts = [
-        ("Data", "1,797 handwritten digits, 8 × 8 pixels"),
-        ("Model", f"perceptron {model}"),
-        ("Contenders", f"{len(results['contenders'])}, {config['seeds']} seeds each"),
-        ("Device", f"{environment.get('processor', 'unknown')}, {environment.get('cores')} cores"),
-        ("Revision", revision + dirty),
-    ]
-    shown = "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    return (
-        f"<header><h1>Softmax variants: {escape(name)}</h1><dl class='facts'>{shown}</dl></header>"
-    )
-
-
-def _section(title: str, content: str, identifier: str = "") -> str:
-    mark = f' id="{identifier}"' if identifier else ""
-    return f"<section{mark}><h2>{title}</h2>{content}</section>"
-
-
-def _findings(results: Figures) -> str:
-    return "".join(f"<li>{_code(sentence)}</li>" for sentence in sentences(results))
-
-
-def _code(sentence: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence, quote=False))
+    return {
+        "Data": "1,797 handwritten digits, 8 × 8 pixels",
+        "Model": f"perceptron {model}",
+        "Contenders": f"{len(results['contenders'])}, {config['seeds']} seeds each",
+        **environment_facts(environment),
+    }
 
 
 def _method(results: Figures) -> str:
@@ -144,7 +102,7 @@ def _method(results: Figures) -> str:
         "which the contenders took turns, compilation apart; a step trains the models of all seeds "
         "and learning rates. Median, and an interval of order statistics.",
     ]
-    return "<ul class='method'>" + "".join(f"<li>{point}</li>" for point in points) + "</ul>"
+    return method(points)
 
 
 _CURVES = (
@@ -174,26 +132,3 @@ def _triangles_text() -> str:
         "the largest probability passes 0.4, 0.5, … 0.9. Dark lines: the set of classes above "
         "zero changes."
     )
-
-
-def _gallery(title: str, text: str, panels: Sequence[Drawing]) -> str:
-    figures = "".join(
-        f"<figure><figcaption>{escape(panel.title)}</figcaption>{panel.inline()}</figure>"
-        for panel in panels
-    )
-    return _section(title, f"<p>{text}</p><div class='gallery'>{figures}</div>")
-
-
-def _provenance(results: Figures, environment: Figures, digest: str) -> str:
-    text = (
-        "<p>Every figure on this page is in <code>results.json</code>, and in this page's "
-        "<code>#results</code> element; the title of a table cell is its path there. "
-        "<code>python -m experiments report RUN</code> computes all of it anew from "
-        "<code>metrics.jsonl</code>, whose SHA-256 is "
-        f"<code class='digest'>{digest}</code>.</p>"
-    )
-    tables = (("config.json", results["config"]), ("env.json", environment))
-    for name, value in tables:
-        shown = escape(json.dumps(value, indent=1))
-        text += f"<details><summary>{name}</summary><pre>{shown}</pre></details>"
-    return text

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.config import Config, to_json
+from experiments.base_config import to_json
+from experiments.config import Config
 from experiments.contenders import REFERENCE, Contender, chosen_contenders
 from experiments.run_directory import Record
 from experiments.statistics import (

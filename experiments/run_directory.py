@@ -5,24 +5,26 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
-from experiments.config import Config, differing_fields, from_json, to_json
+from experiments.base_config import BaseConfig, differing_fields, to_json
+from experiments.config_files import from_json
 from experiments.errors import UserError
 
 Record = dict[str, Any]
+_Config = TypeVar("_Config", bound=BaseConfig)
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.json", "env.json", "metrics.jsonl", "results.json"
 _END = "end"
 
 
-class RunDirectory:
+class RunDirectory(Generic[_Config]):
     """An open run: one process writes at a time, `metrics.jsonl` only grows.
 
     Records come in blocks, one for each contender, that end with a line of kind `end`. A block
     without its end was cut off, and is dropped when the run is opened again.
     """
 
-    def __init__(self, path: Path, config: Config, metrics: BinaryIO) -> None:
+    def __init__(self, path: Path, config: _Config, metrics: BinaryIO) -> None:
         self.path = path
         self.config = config
         self._metrics = metrics
@@ -30,13 +32,13 @@ class RunDirectory:
         metrics.truncate(complete)
 
     @classmethod
-    def open(cls, path: Path, config: Config) -> "RunDirectory":
+    def open(cls, path: Path, config: _Config) -> "RunDirectory[_Config]":
         """Starts a run, or continues one of the same config; another config is a UserError."""
         wanted = to_json(config)
         if path.exists() and not path.is_dir():
             raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
         if (path / CONFIG).exists():
-            there = read_json(path / CONFIG)
+            there = to_json(read_config(path))
             fields = differing_fields(there, wanted)
             if fields:
                 raise UserError(_other_config(path, there, wanted, fields))
@@ -68,12 +70,20 @@ class RunDirectory:
         self._metrics.close()
 
 
-def read_run(path: Path) -> tuple[Config, dict[str, list[Record]], Record]:
-    """Returns the config, the blocks and the environment of a run, to be read only."""
+def read_config(path: Path) -> BaseConfig:
+    """Returns the config of a run."""
     if not (path / CONFIG).is_file():
         raise UserError(f"{str(path)!r} is not a run: it has no {CONFIG}")
+    return from_json(read_json(path / CONFIG))
+
+
+def read_run(path: Path, kind: type[_Config]) -> tuple[_Config, dict[str, list[Record]], Record]:
+    """Returns the config, the blocks and the environment of a run, to be read only."""
+    config = read_config(path)
+    if not isinstance(config, kind):
+        raise UserError(f"{path} is a run on {config.experiment}, expected {kind.experiment}")
     environment = read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}
-    return from_json(read_json(path / CONFIG)), read_blocks(path / METRICS)[0], environment
+    return config, read_blocks(path / METRICS)[0], environment
 
 
 def read_blocks(path: Path) -> tuple[dict[str, list[Record]], int, int]:

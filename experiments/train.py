@@ -17,6 +17,7 @@ from experiments.config import Config
 from experiments.contenders import Contender, Program
 from experiments.environment import compiler_options
 from experiments.objectives import fixed_parameters, objective, parameters_of, probabilities
+from experiments.randomness import generator
 
 # The model's weights and the optimiser's state; all leaves lead with [rates, seeds].
 State = tuple[Any, Any]
@@ -41,7 +42,7 @@ class Task:
         """Puts the data on the device, and lays out initial weights, batches and random keys."""
         held_out = np.concatenate([parts.validation_images, parts.test_images], axis=1)
         sizes = (held_out.shape[-1], *config.hidden, data.CLASSES)
-        each = [models.init_layers(data.generator(s, "weights"), sizes) for s in data.seeds(config)]
+        each = [models.init_layers(generator(s, "weights"), sizes) for s in data.seeds(config)]
         return cls(
             config=config,
             images=jnp.asarray(parts.train_images),

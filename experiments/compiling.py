@@ -1,0 +1,24 @@
+"""Programs that are compiled while others run."""
+
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Program = TypeVar("_Program")
+
+
+class AheadOfTime(Generic[_Key, _Program]):
+    """Compiles each program once, ahead of its use, on two threads, in the order of the jobs."""
+
+    def __init__(self, jobs: Mapping[_Key, Callable[[], _Program]]) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="compile")
+        self._programs = {key: self._pool.submit(job) for key, job in jobs.items()}
+
+    def get(self, key: _Key) -> _Program:
+        """Returns the compiled program; an error while compiling it is raised here."""
+        return self._programs[key].result()
+
+    def close(self) -> None:
+        """Drops what has not been started; what is being compiled ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,62 @@
+"""Sortable tables of a report, whose cells say where their figures are in the results."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+Figures = dict[str, Any]
+
+
+def filters(groups: Mapping[str, str]) -> str:
+    """Returns buttons that show one group of the table after them; names and their labels."""
+    buttons = [("", "all"), *groups.items()]
+    shown = "".join(
+        f'<button type="button" data-group="{group}" aria-pressed="{str(not group).lower()}">'
+        f"{f'<i class={group}></i>' if group else ''}{label}</button>"
+        for group, label in buttons
+    )
+    return f"<div class='filters' role='group' aria-label='Show a group'>{shown}</div>"
+
+
+def table(head: Sequence[str], rows: Sequence[str]) -> str:
+    """Returns a table whose headings sort it."""
+    cells = "".join(
+        f'<th scope="col" aria-sort="none"><button type="button">{escape(heading)}</button></th>'
+        for heading in head
+    )
+    body = "".join(rows)
+    return (
+        "<div class='scroll' tabindex='0'><table>"
+        f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def row(contender: Figures, cells: Sequence[str]) -> str:
+    """Returns the row of a contender, the first cell being its name."""
+    status = contender["status"]
+    badge = f" <b class='badge'>{status}</b>" if status != "trained" else ""
+    title = contender["why"] or contender["formula"]
+    name = (
+        f'<th scope="row" data-value="{escape(contender["name"], quote=True)}" '
+        f'title="{escape(title, quote=True)}"><i class="{contender["group"]}"></i>'
+        f"{escape(contender['name'])}{badge}</th>"
+    )
+    return f'<tr data-group="{contender["group"]}">{name}{"".join(cells)}</tr>'
+
+
+def cell(interval: Figures | None, path: str, factor: float, digits: int) -> str:
+    """Returns a cell with an interval, or a dash where there is none."""
+    if interval is None or interval["estimate"] is None:
+        return f'<td title="{path}" data-value="">–</td>'
+    value = interval["estimate"]
+    text = interval_text(interval, factor, digits, "")
+    return f'<td title="{path}" data-value="{value!r}">{text}</td>'
+
+
+def interval_text(interval: Figures, factor: float, digits: int, sign: str) -> str:
+    """Returns an estimate and half the width of its interval."""
+    estimate = f"{factor * interval['estimate']:{sign}.{digits}f}".replace("-", "−")
+    if interval["lower"] is None or interval["upper"] is None:
+        return estimate
+    half = factor * (interval["upper"] - interval["lower"]) / 2.0
+    return f"{estimate}<small> ± {half:.{digits}f}</small>"

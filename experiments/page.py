@@ -1,0 +1,90 @@
+"""One self-contained page: what the reports of all experiments are made of."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from experiments.run_directory import METRICS
+from experiments.svg import STYLE, Drawing
+
+Figures = dict[str, Any]
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def page(title: str, facts: Mapping[str, str], sections: Sequence[str], results: Figures) -> str:
+    """Returns the page: a heading with a few facts, the sections, and the results as data."""
+    css = STYLE + (_ASSETS / "report.css").read_text(encoding="utf-8")
+    script = (_ASSETS / "report.js").read_text(encoding="utf-8")
+    # In a script element only "</" could end the data early.
+    data = json.dumps(results, separators=(",", ":")).replace("</", "<\\/")
+    shown = "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
+    head = f"<header><h1>{escape(title)}</h1><dl class='facts'>{shown}</dl></header>"
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{css}</style></head>"
+        f"<body><main>{head}{''.join(sections)}</main>"
+        f'<script type="application/json" id="results">{data}</script>'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def environment_facts(environment: Figures) -> dict[str, str]:
+    """Returns the device and the revision of a run."""
+    revision = (environment.get("revision") or "unknown")[:10]
+    dirty = " with local changes" if environment.get("dirty") else ""
+    return {
+        "Device": f"{environment.get('processor', 'unknown')}, {environment.get('cores')} cores",
+        "Revision": revision + dirty,
+    }
+
+
+def section(title: str, content: str, identifier: str = "") -> str:
+    """Returns a part of the page under a heading."""
+    mark = f' id="{identifier}"' if identifier else ""
+    return f"<section{mark}><h2>{title}</h2>{content}</section>"
+
+
+def findings(sentences: Sequence[str]) -> str:
+    """Returns a list of sentences, in which names stand between backquotes."""
+    items = "".join(f"<li>{_code(sentence)}</li>" for sentence in sentences)
+    return f"<ul class='findings'>{items}</ul>"
+
+
+def method(points: Sequence[str]) -> str:
+    """Returns a list of sentences in HTML on how it was done."""
+    return "<ul class='method'>" + "".join(f"<li>{point}</li>" for point in points) + "</ul>"
+
+
+def gallery(title: str, text: str, panels: Sequence[Drawing]) -> str:
+    """Returns small drawings side by side, each under its title."""
+    figures = "".join(
+        f"<figure><figcaption>{escape(panel.title)}</figcaption>{panel.inline()}</figure>"
+        for panel in panels
+    )
+    return section(title, f"<p>{text}</p><div class='gallery'>{figures}</div>")
+
+
+def provenance(path: Path, config: Figures, environment: Figures) -> str:
+    """Returns where the figures of a run come from."""
+    digest = hashlib.sha256((path / METRICS).read_bytes()).hexdigest()
+    text = (
+        "<p>Every figure on this page is in <code>results.json</code>, and in this page's "
+        "<code>#results</code> element; the title of a table cell is its path there. "
+        "<code>python -m experiments report RUN</code> computes all of it anew from "
+        "<code>metrics.jsonl</code>, whose SHA-256 is "
+        f"<code class='digest'>{digest}</code>.</p>"
+    )
+    for name, value in (("config.json", config), ("env.json", environment)):
+        shown = escape(json.dumps(value, indent=1))
+        text += f"<details><summary>{name}</summary><pre>{shown}</pre></details>"
+    return section("Where the figures come from", text)
+
+
+def _code(sentence: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence, quote=False))

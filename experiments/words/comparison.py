@@ -1,0 +1,297 @@
+"""The comparison on words: compile, train, time and record each head; go on where it stopped."""
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.compiling import AheadOfTime
+from experiments.progress import Display
+from experiments.run_directory import Record, RunDirectory
+from experiments.run_environment import note_environment
+from experiments.words import records, scaling
+from experiments.words.config import TaskName, WordsConfig
+from experiments.words.corpus import Corpus
+from experiments.words.examples import Examples, Source
+from experiments.words.heads import Contender, Setting, chosen_contenders
+from experiments.words.neighbours import neighbour_vectors
+from experiments.words.speed import measure
+from experiments.words.train import (
+    Batches,
+    Programs,
+    State,
+    batches_of,
+    block_of,
+    compile_programs,
+    initial_state,
+    losses_of,
+    train,
+)
+
+CORPUS = "corpus"
+
+
+class Job(NamedTuple):
+    """One head on one task; its records are one block of the run."""
+
+    task: TaskName
+    contender: Contender
+
+    @property
+    def name(self) -> str:
+        """What progress and the run call it."""
+        return f"{self.task}/{self.contender.name}"
+
+
+class Task(NamedTuple):
+    """The examples of a task, the same for every head."""
+
+    name: TaskName
+    corpus: Corpus
+    source: Source
+    validation: Examples
+    test: Examples
+
+
+class Step(NamedTuple):
+    """A state of a run of one seed, and the validation NLL there."""
+
+    step: int
+    train_loss: float
+    nll: float
+    state: State | None
+
+
+def compare(config: WordsConfig, path: Path, display: Display, retry_failed: bool = False) -> bool:
+    """Runs what is missing of a comparison; returns False where nothing was."""
+    contenders = chosen_contenders(config)
+    corpus = Corpus.load(config)
+    tasks = {name: _task(corpus, config, name) for name in config.tasks}
+    with closing(RunDirectory.open(path, config)) as run:
+        display.note(_budget(config, path, corpus))
+        note_environment(run, display)
+        if run.dropped:
+            display.note(f"dropped {run.dropped} lines of a head that was cut off")
+        jobs = [Job(name, contender) for name in config.tasks for contender in contenders]
+        again = {None, "failed"} if retry_failed else {None}
+        missing = [job for job in jobs if _outcome(run, job) in again]
+        untimed = [name for name in config.tasks if missing or _speed(name) not in run.blocks]
+        unscaled = scaling.missing(run, contenders)
+        if not missing and not untimed and not unscaled:
+            return False
+        if CORPUS not in run.blocks:
+            run.append(CORPUS, [_described(corpus)])
+        if len(jobs) > len(missing):
+            done = f"{len(jobs) - len(missing)} of {len(jobs)}"
+            display.note(f"{done} heads are finished and are loaded")
+        with closing(_compiler(config, corpus, missing, jobs, untimed, run)) as programs:
+            total = len(missing) * config.seeds * config.steps
+            with display.stage("training", total, "steps"):
+                for job in missing:
+                    _train_one(run, tasks[job.task], job, programs, display)
+            for name in untimed:
+                _time_all(
+                    run, tasks[name], [job for job in jobs if job.task == name], programs, display
+                )
+        scaling.run_all(run, unscaled, display)
+    return True
+
+
+def _task(corpus: Corpus, config: WordsConfig, name: TaskName) -> Task:
+    source = Source(corpus, config, name)
+    validation = source.held_out("validation", config.validation_words)
+    return Task(name, corpus, source, validation, source.held_out("test", config.test_words))
+
+
+def _compiler(
+    config: WordsConfig,
+    corpus: Corpus,
+    missing: Sequence[Job],
+    jobs: Sequence[Job],
+    untimed: Sequence[TaskName],
+    run: RunDirectory[WordsConfig],
+) -> AheadOfTime[Job, Programs]:
+    """Compiles first what is trained, then what is timed beside it."""
+    vectors = functools.cache(functools.partial(neighbour_vectors, corpus))
+    setting = Setting.of(corpus.counts, config, vectors)
+    block = block_of(config.chunk)
+    timed = [j for j in jobs if j.task in untimed and _outcome(run, j) not in (None, "failed")]
+    needed = dict.fromkeys([*missing, *timed])
+    return AheadOfTime(
+        {
+            job: functools.partial(
+                compile_programs,
+                job.contender,
+                setting,
+                config,
+                job.task,
+                block=block,
+                evaluated=config.validation_words,
+            )
+            for job in needed
+        }
+    )
+
+
+def _outcome(run: RunDirectory[WordsConfig], job: Job) -> str | None:
+    block = run.blocks.get(job.name)
+    return str(block[-1]["status"]) if block else None
+
+
+def _speed(task: TaskName) -> str:
+    return f"{task}/speed"
+
+
+def _train_one(
+    run: RunDirectory[WordsConfig],
+    task: Task,
+    job: Job,
+    programs: AheadOfTime[Job, Programs],
+    display: Display,
+) -> None:
+    config = run.config
+    display.start(job.name)
+    try:
+        found = _all_seeds(config, task, programs.get(job), display)
+    except Exception as error:
+        # One head that fails must not take the others with it: it stays in the table, with why.
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        found = [{"kind": "outcome", "status": "failed", "why": why}]
+    common = {"task": job.task, "contender": job.contender.name}
+    run.append(job.name, [{**common, **record} for record in found])
+    nlls = [record["nll"] for record in found if record["kind"] == "test"]
+    shown = [nll for nll in nlls if nll is not None]
+    display.finish(job.name, found[-1], f"NLL {np.mean(shown):.3f}" if shown else "")
+
+
+def _all_seeds(
+    config: WordsConfig, task: Task, programs: Programs, display: Display
+) -> list[Record]:
+    """Trains one head with every seed; the first one chooses the learning rate."""
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    began = time.perf_counter()
+    first, rate, found = _pilot(config, task, programs, seeds[0])
+    diverged = []
+    for seed in seeds:
+        steps = first if seed == seeds[0] else [_start(config, task, programs, seed)]
+        for step in _run(config, task, programs, seed, rate, steps[-1], config.steps):
+            steps[-1] = steps[-1]._replace(state=None)  # its buffers were given away
+            steps.append(step)
+            display.advance(config.chunk)
+        last = steps[-1].state
+        assert last is not None
+        losses = losses_of(programs, last.weights, task.test, config.validation_words)
+        found += [
+            {"kind": "evaluation", "seed": seed, "step": s.step}
+            | {"train_loss": records.number(s.train_loss), "nll": records.number(s.nll)}
+            for s in steps
+        ]
+        tested = records.test_record(task.corpus, losses, task.test.labels)
+        found.append({"kind": "test", "seed": seed, "learning_rate": rate, **tested})
+        if tested["nll"] is None:
+            diverged.append(seed)
+    why = f"not finite for seeds {', '.join(map(str, diverged))}" if diverged else ""
+    ending = {
+        "status": "diverged" if diverged else "trained",
+        "why": why,
+        "compile_seconds": round(programs.seconds, 3),
+        "train_seconds": round(time.perf_counter() - began, 3),
+        "temporary_bytes": programs.temporary,
+        "head_bytes": programs.head_bytes,
+    }
+    return [*found, {"kind": "outcome", **ending}]
+
+
+def _pilot(
+    config: WordsConfig, task: Task, programs: Programs, seed: int
+) -> tuple[list[Step], float, list[Record]]:
+    """Trains the first seed for some steps at each rate; returns the best one's steps to go on."""
+    if len(config.learning_rates) == 1:
+        return [_start(config, task, programs, seed)], config.learning_rates[0], []
+    best: tuple[float, list[Step], float] | None = None
+    found: list[Record] = []
+    for rate in config.learning_rates:
+        steps = [_start(config, task, programs, seed)]
+        for step in _run(config, task, programs, seed, rate, steps[-1], config.pilot_steps):
+            steps[-1] = steps[-1]._replace(state=None)
+            steps.append(step)
+        nll = steps[-1].nll
+        found.append({"kind": "tuning", "seed": seed, "learning_rate": rate})
+        found[-1] |= {"step": steps[-1].step, "nll": records.number(nll)}
+        score = nll if np.isfinite(nll) else np.inf
+        if best is None or score < best[0]:
+            best = (score, steps, rate)
+    assert best is not None
+    return best[1], best[2], found
+
+
+def _start(config: WordsConfig, task: Task, programs: Programs, seed: int) -> Step:
+    state = initial_state(programs, config, task.name, seed)
+    return Step(0, float("nan"), _validation(config, task, programs, state), state)
+
+
+def _run(
+    config: WordsConfig,
+    task: Task,
+    programs: Programs,
+    seed: int,
+    rate: float,
+    begin: Step,
+    last: int,
+) -> Iterator[Step]:
+    assert begin.state is not None
+    for progress, state in train(
+        programs, config, task.source, seed, rate, begin.state, begin.step, last
+    ):
+        nll = _validation(config, task, programs, state)
+        yield Step(progress.step, progress.train_loss, nll, state)
+
+
+def _validation(config: WordsConfig, task: Task, programs: Programs, state: State) -> float:
+    losses = losses_of(programs, state.weights, task.validation, config.validation_words)
+    return float(losses.mean())
+
+
+def _time_all(
+    run: RunDirectory[WordsConfig],
+    task: Task,
+    jobs: Sequence[Job],
+    programs: AheadOfTime[Job, Programs],
+    display: Display,
+) -> None:
+    config = run.config
+    able = [job for job in jobs if _outcome(run, job) != "failed"]
+    compiled = {job.contender.name: programs.get(job) for job in able}
+    rounds = config.speed_rounds
+
+    def batches(of: Programs, number: int) -> Batches:
+        return batches_of(task.source, config.first_seed, number * of.block, of.block)
+
+    with display.stage(f"timing {task.name}", (rounds + 1) * len(able), "blocks"):
+        found = measure(compiled, config, task.name, batches, lambda: display.advance(1))
+    run.append(_speed(task.name), [{"task": task.name, **record} for record in found])
+
+
+def _described(corpus: Corpus) -> Record:
+    return {
+        "kind": "corpus",
+        "source": corpus.source,
+        "words": int(corpus.ids.size),
+        "distinct": corpus.distinct,
+        "vocabulary": len(corpus.words),
+        "others_share": float(np.mean(corpus.ids == corpus.others)),
+        "parts": {name: int(places.position.size) for name, places in corpus.parts.items()},
+    }
+
+
+def _budget(config: WordsConfig, path: Path, corpus: Corpus) -> str:
+    rates = ", ".join(f"{rate:g}" for rate in config.learning_rates)
+    return (
+        f"{path}: {corpus.ids.size:,} words, {corpus.distinct:,} of them different, a vocabulary "
+        f"of {len(corpus.words):,}; {config.seeds} seeds; every head gets {config.steps} steps of "
+        f"Adagrad with {config.batch_size} words, at a rate chosen from {rates}"
+    )

@@ -1,0 +1,200 @@
+"""Drawings of a comparison on words: small panels for each head, beside full softmax in grey."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from experiments.svg import Drawing, Scale
+
+Figures = dict[str, Any]
+_WIDTH, _HEIGHT = 190.0, 130.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, _WIDTH - 8, 8.0, _HEIGHT - 16
+
+
+def overview(task: Figures) -> Drawing:
+    """Returns one chart of all heads: the test NLL (up) against the words per second (right)."""
+    drawing = Drawing(600, 300, f"{task['name']}: test NLL against words per second")
+    shown = [c for c in task["contenders"] if c["nll"] and c["words_per_second"]]
+    if not shown:
+        return drawing
+    rates = [c["words_per_second"]["estimate"] for c in shown]
+    nlls = [c["nll"]["estimate"] for c in shown]
+    x = Scale(min(rates) / 1.3, max(rates) * 1.3, 44, 440, log=True)
+    margin = max(0.08 * (max(nlls) - min(nlls)), 0.02)
+    y = Scale(min(nlls) - margin, max(nlls) + margin, 262, 14)
+    drawing.axes(x, y, _powers(x, _short), _levels(y))
+    drawing.text(x.end, 292, "words per second of training →", "note", "end")
+    drawing.text(4, 9, "test NLL ↓ is better", "note")
+    points = sorted(zip(nlls, rates, shown, strict=True), key=lambda p: -p[0])
+    heights = _apart([y(nll) for nll, _, _ in points], 12.0, 14.0, 262.0)
+    for (nll, rate, contender), height in zip(points, heights, strict=True):
+        drawing.line([(x(rate), y(nll)), (470, height)], "grid")
+        drawing.dot(x(rate), y(nll), 4.0, f"{contender['group']} fill")
+        drawing.dot(478, height, 3.0, f"{contender['group']} fill")
+        drawing.text(486, height + 3, f"{contender['name']}  {nll:.3f}", "name")
+    return drawing
+
+
+def learning_curves(task: Figures) -> list[Drawing]:
+    """Returns the validation NLL of each head over the seconds of training."""
+    shown = [c for c in task["contenders"] if c["curve"]["step"] and c["steps_per_second"]]
+    curves = {c["name"]: _over_seconds(c) for c in shown}
+    values = [v for c in shown for v in (*c["curve"]["lower"], *c["curve"]["upper"])]
+    seconds = [s for points in curves.values() for s, *_ in points]
+    if not seconds:
+        return []
+    x = Scale(min(seconds), max(seconds), _LEFT, _RIGHT, log=True)
+    pad = 0.04 * (max(values) - min(values)) + 1e-3
+    y = Scale(min(values) - pad, max(values) + pad, _BOTTOM, _TOP)
+    drawings = []
+    for contender in shown:
+        drawing = Drawing(_WIDTH, _HEIGHT, contender["name"])
+        drawing.axes(x, y, _powers(x, _seconds), _levels(y))
+        if task["quality"] is not None:
+            level = y(task["quality"])
+            drawing.line([(x.start, level), (x.end, level)], "zero")
+        if contender["name"] != "full" and "full" in curves:
+            _band(drawing, x, y, curves["full"], "quiet")
+        _band(drawing, x, y, curves[contender["name"]], contender["group"])
+        drawings.append(drawing)
+    return drawings
+
+
+def bucket_panels(task: Figures) -> list[Drawing]:
+    """Returns the test NLL of each head by the rank of the word that is predicted."""
+    shown = [c for c in task["contenders"] if c["buckets"]]
+    lines = {c["name"]: [b["nll"] and b["nll"]["estimate"] for b in c["buckets"]] for c in shown}
+    values = [v for line in lines.values() for v in line if v is not None]
+    if not values:
+        return []
+    y = Scale(0.0, max(values) * 1.05, _BOTTOM, _TOP)
+    drawings = []
+    for contender in shown:
+        drawing = Drawing(_WIDTH, _HEIGHT, contender["name"])
+        names = [_bucket(bucket["name"]) for bucket in contender["buckets"]]
+        x = Scale(0.0, max(len(names) - 1.0, 1.0), _LEFT + 8, _RIGHT - 8)
+        drawing.axes(x, y, list(enumerate(names)), _levels(y))
+        for name, style in (("full", "quiet"), (contender["name"], contender["group"])):
+            points = [(x(i), y(v)) for i, v in enumerate(lines.get(name, ())) if v is not None]
+            drawing.line(points, f"{style} line")
+            for point in points:
+                drawing.dot(*point, 2.4, f"{style} fill")
+        drawings.append(drawing)
+    return drawings
+
+
+def scaling_panels(
+    results: Figures, value: Callable[[Figures], float], label: Callable[[float], str]
+) -> list[Drawing]:
+    """Returns a figure of each head's step over the size of the vocabulary, both on log scales."""
+    heads = {h["name"]: h for h in results["scaling"] if h["sizes"]}
+    values = [value(size) for head in heads.values() for size in head["sizes"]]
+    sizes = results["config"]["scaling"]
+    if not values or len(sizes) < 2:
+        return []
+    x = Scale(min(sizes), max(sizes), _LEFT, _RIGHT - 4, log=True)
+    y = Scale(min(values) / 1.4, max(values) * 1.4, _BOTTOM, _TOP, log=True)
+    drawings = []
+    for name in heads:
+        drawing = Drawing(_WIDTH, _HEIGHT, name)
+        drawing.axes(x, y, [(size, _short(size)) for size in sizes], _powers(y, label))
+        for line in ("full", name):
+            if line in heads:
+                style = heads[line]["group"] if line == name else "quiet"
+                points = [(x(s["classes"]), y(value(s))) for s in heads[line]["sizes"]]
+                drawing.line(points, f"{style} line")
+                for point in points:
+                    drawing.dot(*point, 2.4, f"{style} fill")
+        drawings.append(drawing)
+    return drawings
+
+
+def step_time(results: Figures) -> list[Drawing]:
+    """Returns the time of a training step over the size of the vocabulary."""
+    return scaling_panels(results, lambda size: size["seconds"]["estimate"], _seconds)
+
+
+def step_memory(results: Figures) -> list[Drawing]:
+    """Returns the temporary memory of training steps over the size of the vocabulary."""
+    return scaling_panels(results, lambda size: size["temporary_bytes"], _bytes)
+
+
+def _over_seconds(contender: Figures) -> list[tuple[float, float, float, float]]:
+    """Returns time, mean, smallest and largest NLL of each evaluation after the first."""
+    curve, rate = contender["curve"], contender["steps_per_second"]["estimate"]
+    rows = zip(curve["step"], curve["estimate"], curve["lower"], curve["upper"], strict=True)
+    return [(step / rate, *values) for step, *values in rows if step > 0]  # type: ignore[misc]
+
+
+def _band(
+    drawing: Drawing,
+    x: Scale,
+    y: Scale,
+    points: Sequence[tuple[float, float, float, float]],
+    style: str,
+) -> None:
+    outline = [(x(p[0]), y(p[2])) for p in points] + [(x(p[0]), y(p[3])) for p in reversed(points)]
+    drawing.area(outline, f"{style} band fill")
+    drawing.line([(x(p[0]), y(p[1])) for p in points], f"{style} line")
+    drawing.dot(x(points[-1][0]), y(points[-1][1]), 2.4, f"{style} fill")
+
+
+def _apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Returns rising heights at least `gap` apart, near the given ones and inside the limits."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap if placed else low))
+    for i in range(len(placed) - 1, -1, -1):
+        limit = high if i == len(placed) - 1 else placed[i + 1] - gap
+        placed[i] = min(placed[i], limit)
+    return placed
+
+
+def _powers(scale: Scale, label: Callable[[float], str]) -> list[tuple[float, str]]:
+    """Returns ticks of a logarithmic scale: powers of ten, or 1, 3, 10 where these are few."""
+    for factors in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
+        exponents = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
+        ticks = [f * 10.0**e for e in exponents for f in factors]
+        inside = [t for t in ticks if scale.low <= t <= scale.high]
+        if len(inside) >= 2:
+            break
+    kept = inside[:: max(1, math.ceil(len(inside) / 5))]
+    return [(tick, label(tick)) for tick in kept]
+
+
+def _levels(scale: Scale) -> list[tuple[float, str]]:
+    """Returns three to seven round ticks of a linear scale."""
+    width = scale.high - scale.low
+    step = 10.0 ** math.floor(math.log10(width))
+    step = next(step * f for f in (1.0, 0.5, 0.2, 0.1) if width / (step * f) >= 3.0)
+    first = math.ceil(scale.low / step)
+    ticks = [i * step for i in range(first, math.floor(scale.high / step) + 1)]
+    return [(tick, f"{tick:.{max(0, -math.floor(math.log10(step)))}f}") for tick in ticks]
+
+
+def _short(number: float) -> str:
+    """Returns 10k for 10,000."""
+    for size, mark in ((1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g}{mark}"
+    return f"{number:g}"
+
+
+def _seconds(seconds: float) -> str:
+    for size, mark in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= size * (1 - 1e-9):
+            return f"{seconds / size:.3g} {mark}"
+    return f"{seconds:.0e} s"
+
+
+def _bytes(count: float) -> str:
+    for size, mark in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size * (1 - 1e-9):
+            return f"{count / size:.3g} {mark}"
+    return f"{count:.0f} B"
+
+
+def _bucket(name: str) -> str:
+    """Returns the first rank of a bucket, or `other`."""
+    first = name.split("–")[0]
+    return _short(float(first.replace(",", "")) - 1 or 1) + "+" if "–" in name else "other"
