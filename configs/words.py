@@ -5,4 +5,4 @@ from experiments.words.config import WordsConfig
 
 def get_config() -> WordsConfig:
     """Returns the config of the comparison on words."""
-    return WordsConfig(seeds=3)
+    return WordsConfig()

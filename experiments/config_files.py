@@ -41,7 +41,7 @@ def load_config(path: Path) -> BaseConfig:
         config = _import_file(path).get_config()
     except Exception as error:
         raise UserError(f"{path}: {_explain(error, path)}") from error
-    if not isinstance(config, tuple(EXPERIMENTS.values())):
+    if not isinstance(config, BaseConfig):
         known = " or a ".join(kind.__name__ for kind in EXPERIMENTS.values())
         raise UserError(
             f"{path}: get_config() has to return a {known}, got {type(config).__name__}"

@@ -55,8 +55,8 @@ def cell(interval: Figures | None, path: str, factor: float, digits: int) -> str
 
 def interval_text(interval: Figures, factor: float, digits: int, sign: str) -> str:
     """Returns an estimate and half the width of its interval."""
-    estimate = f"{factor * interval['estimate']:{sign}.{digits}f}".replace("-", "−")
+    estimate = f"{factor * interval['estimate']:{sign},.{digits}f}".replace("-", "−")
     if interval["lower"] is None or interval["upper"] is None:
         return estimate
     half = factor * (interval["upper"] - interval["lower"]) / 2.0
-    return f"{estimate}<small> ± {half:.{digits}f}</small>"
+    return f"{estimate}<small> ± {half:,.{digits}f}</small>"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.compiling import AheadOfTime
+from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory
 from experiments.run_environment import note_environment
@@ -33,6 +34,8 @@ from experiments.words.train import (
 )
 
 CORPUS = "corpus"
+# Bands and tails of words need some words.
+FEWEST_WORDS = 10
 
 
 class Job(NamedTuple):
@@ -70,6 +73,11 @@ def compare(config: WordsConfig, path: Path, display: Display, retry_failed: boo
     """Runs what is missing of a comparison; returns False where nothing was."""
     contenders = chosen_contenders(config)
     corpus = Corpus.load(config)
+    if len(corpus.words) < FEWEST_WORDS:
+        raise UserError(
+            f"data_path: expected a text with at least {FEWEST_WORDS} words to choose from, got "
+            f"{len(corpus.words)}; give more text, or a smaller min_count"
+        )
     tasks = {name: _task(corpus, config, name) for name in config.tasks}
     with closing(RunDirectory.open(path, config)) as run:
         display.note(_budget(config, path, corpus))
@@ -83,8 +91,7 @@ def compare(config: WordsConfig, path: Path, display: Display, retry_failed: boo
         unscaled = scaling.missing(run, contenders)
         if not missing and not untimed and not unscaled:
             return False
-        if CORPUS not in run.blocks:
-            run.append(CORPUS, [_described(corpus)])
+        _note_corpus(run, corpus)
         if len(jobs) > len(missing):
             done = f"{len(jobs) - len(missing)} of {len(jobs)}"
             display.note(f"{done} heads are finished and are loaded")
@@ -271,14 +278,30 @@ def _time_all(
     def batches(of: Programs, number: int) -> Batches:
         return batches_of(task.source, config.first_seed, number * of.block, of.block)
 
-    with display.stage(f"timing {task.name}", (rounds + 1) * len(able), "blocks"):
-        found = measure(compiled, config, task.name, batches, lambda: display.advance(1))
+    def states(of: Programs) -> State:
+        return initial_state(of, config, task.name, config.first_seed)
+
+    with display.stage(f"timing {task.name}", rounds * len(able), "blocks"):
+        found = measure(compiled, rounds, states, batches, lambda: display.advance(1))
     run.append(_speed(task.name), [{"task": task.name, **record} for record in found])
+
+
+def _note_corpus(run: RunDirectory[WordsConfig], corpus: Corpus) -> None:
+    """Writes what the text is once; a run goes on with the same text only."""
+    now = _described(corpus)
+    if CORPUS not in run.blocks:
+        run.append(CORPUS, [now])
+    elif run.blocks[CORPUS][0]["digest"] != now["digest"]:
+        raise UserError(
+            f"data_path: the text of {run.path} has changed since the run began; choose another "
+            "--out"
+        )
 
 
 def _described(corpus: Corpus) -> Record:
     return {
         "kind": "corpus",
+        "digest": corpus.digest,
         "source": corpus.source,
         "words": int(corpus.ids.size),
         "distinct": corpus.distinct,

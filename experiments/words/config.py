@@ -60,9 +60,9 @@ class WordsConfig(BaseConfig):
     features: int = 48
     context: int = 3
     window: int = 5
-    seeds: int = 2
+    seeds: int = 3
     first_seed: int = 0
-    steps: int = 800
+    steps: int = 500
     batch_size: int = 256
     evaluations: int = 5
     learning_rates: tuple[float, ...] = (0.03, 0.1)

@@ -1,6 +1,7 @@
 """A text as ids of words: the most frequent words of its training part, and passages held out."""
 
 import dataclasses
+import hashlib
 import itertools
 import re
 import sysconfig
@@ -54,6 +55,14 @@ class Corpus:
     def others(self) -> int:
         """The id that stands for all words outside of the vocabulary."""
         return self.words.index(OTHERS)
+
+    @property
+    def digest(self) -> str:
+        """Tells texts, vocabularies and divisions apart."""
+        hashed = hashlib.sha256("\n".join(self.words).encode())
+        for array in (self.ids, self.counts, *(part.position for part in self.parts.values())):
+            hashed.update(np.ascontiguousarray(array).tobytes())
+        return hashed.hexdigest()[:16]
 
     @classmethod
     def load(cls, config: WordsConfig) -> "Corpus":

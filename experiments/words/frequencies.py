@@ -36,12 +36,18 @@ def frequency_biases(head: Any, counts: Int[np.ndarray, " classes"]) -> Biases:
 def node_biases(
     children: Int[np.ndarray, "nodes 2"], counts: Int[np.ndarray, " classes"]
 ) -> Float[np.ndarray, " nodes"]:
-    """Returns the score of each node at which it goes left as often as the counts do."""
-    nodes = children.shape[0]
-    mass = np.concatenate([counts.astype(np.float64), np.zeros(nodes)])
-    # A node's number is below those of the nodes under it.
-    for node in range(nodes - 1, -1, -1):
-        mass[counts.size + node] = mass[children[node]].sum()
+    """Returns the score of each node at which it goes left as often as the counts do.
+
+    Nodes are numbered breadth first, as in a `Tree`, so that every level is one range.
+    """
+    levels = [(0, 1)]
+    while levels[-1][0] < levels[-1][1]:
+        first, end = levels[-1]
+        below = int(np.count_nonzero(children[first:end] >= counts.size))
+        levels.append((end, end + below))
+    mass = np.concatenate([counts.astype(np.float64), np.zeros(children.shape[0])])
+    for first, end in reversed(levels):
+        mass[counts.size + first : counts.size + end] = mass[children[first:end]].sum(axis=1)
     left, right = mass[children].T
     biases: np.ndarray = np.log(left) - np.log(right)
     return biases

@@ -1,6 +1,7 @@
 """The body that all heads share: embeddings of the words seen, and one hidden state."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,14 @@ def initial_body(config: WordsConfig, task: TaskName, classes: int, seed: int) -
     return Body(
         jnp.asarray(table), {"weight": jnp.asarray(weight), "bias": jnp.zeros(size, jnp.float32)}
     )
+
+
+def body_shapes(config: WordsConfig, task: TaskName, classes: int) -> Any:
+    """Returns the shapes of the first parameters."""
+    floats = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    size = config.features
+    layer = {"weight": floats((config.context * size, size)), "bias": floats((size,))}
+    return Body(floats((classes, size)), {} if task == "skipgram" else layer)  # type: ignore[arg-type]
 
 
 def hidden_of(

@@ -61,26 +61,35 @@ def learning_curves(task: Figures) -> list[Drawing]:
 
 
 def bucket_panels(task: Figures) -> list[Drawing]:
-    """Returns the test NLL of each head by the rank of the word that is predicted."""
-    shown = [c for c in task["contenders"] if c["buckets"]]
-    lines = {c["name"]: [b["nll"] and b["nll"]["estimate"] for b in c["buckets"]] for c in shown}
-    values = [v for line in lines.values() for v in line if v is not None]
+    """Returns the test NLL of each head less that of full, by the rank of the word."""
+    shown = [c for c in task["contenders"] if any(_minus(b) is not None for b in c["buckets"])]
+    shown = [c for c in shown if c["name"] != "full"]
+    values = [v for c in shown for b in c["buckets"] if (v := _minus(b)) is not None]
     if not values:
         return []
-    y = Scale(0.0, max(values) * 1.05, _BOTTOM, _TOP)
+    pad = 0.06 * (max(*values, 0.0) - min(*values, 0.0)) + 1e-3
+    y = Scale(min(*values, 0.0) - pad, max(*values, 0.0) + pad, _BOTTOM, _TOP)
     drawings = []
     for contender in shown:
         drawing = Drawing(_WIDTH, _HEIGHT, contender["name"])
         names = [_bucket(bucket["name"]) for bucket in contender["buckets"]]
-        x = Scale(0.0, max(len(names) - 1.0, 1.0), _LEFT + 8, _RIGHT - 8)
-        drawing.axes(x, y, list(enumerate(names)), _levels(y))
-        for name, style in (("full", "quiet"), (contender["name"], contender["group"])):
-            points = [(x(i), y(v)) for i, v in enumerate(lines.get(name, ())) if v is not None]
-            drawing.line(points, f"{style} line")
-            for point in points:
-                drawing.dot(*point, 2.4, f"{style} fill")
+        x = Scale(0.0, float(len(names)), _LEFT, _RIGHT)
+        drawing.axes(x, y, [(i + 0.5, name) for i, name in enumerate(names)], _levels(y))
+        for i, bucket in enumerate(contender["buckets"]):
+            value = _minus(bucket)
+            if value is not None:
+                top, bottom = y(max(value, 0.0)), y(min(value, 0.0))
+                left, right = x(i + 0.18), x(i + 0.82)
+                style = f"{contender['group']} fill"
+                drawing.rect(left, top, right - left, max(bottom - top, 0.8), style)
+        drawing.line([(x.start, y(0.0)), (x.end, y(0.0))], "axis")
         drawings.append(drawing)
     return drawings
+
+
+def _minus(bucket: Figures) -> float | None:
+    value: float | None = bucket["minus_reference"]
+    return value
 
 
 def scaling_panels(
@@ -123,7 +132,7 @@ def _over_seconds(contender: Figures) -> list[tuple[float, float, float, float]]
     """Returns time, mean, smallest and largest NLL of each evaluation after the first."""
     curve, rate = contender["curve"], contender["steps_per_second"]["estimate"]
     rows = zip(curve["step"], curve["estimate"], curve["lower"], curve["upper"], strict=True)
-    return [(step / rate, *values) for step, *values in rows if step > 0]  # type: ignore[misc]
+    return [(step / rate, *values) for step, *values in rows if step > 0]
 
 
 def _band(
@@ -195,6 +204,6 @@ def _bytes(count: float) -> str:
 
 
 def _bucket(name: str) -> str:
-    """Returns the first rank of a bucket, or `other`."""
+    """Returns the rank before a bucket's first, 1 for the first one, or `rest`."""
     first = name.split("–")[0]
-    return _short(float(first.replace(",", "")) - 1 or 1) + "+" if "–" in name else "other"
+    return _short(float(first.replace(",", "")) - 1 or 1) if "–" in name else "rest"

@@ -14,8 +14,8 @@ def figures(results: Figures, index: int) -> str:
     task = results["tasks"][index]
     shown = [c["difference"] for c in task["contenders"] if c["difference"]]
     limit = glyph_limit(shown)
-    head = ["Head", "Test NLL", "Minus full", "Perplexity", "Words/s", "Speed ratio"]
-    head += ["Seconds to quality", "Temporary MB", "Head MB", "Rate"]
+    head = ["Head", "Test NLL", "Minus full", "Perplexity", "Words/s", "Steps/s"]
+    head += ["Speed ratio", "Seconds to quality", "Temporary MB", "Head MB", "Rate"]
     rows = [
         row(c, _cells(f"tasks[{index}].contenders[{i}]", c, limit))
         for i, c in enumerate(task["contenders"])
@@ -47,6 +47,7 @@ def _cells(place: str, contender: Figures, limit: float) -> list[str]:
         _difference(contender["difference"], f"{place}.difference", limit),
         _plain(contender["perplexity"], f"{place}.perplexity", 1.0, 1),
         cell(contender["words_per_second"], f"{place}.words_per_second", 1.0, 0),
+        cell(contender["steps_per_second"], f"{place}.steps_per_second", 1.0, 1),
         cell(contender["speed_ratio"], f"{place}.speed_ratio", 1.0, 2),
         _plain(contender["seconds_to_quality"], f"{place}.seconds_to_quality", 1.0, 2),
         _plain(contender["temporary_bytes"], f"{place}.temporary_bytes", 1e-6, 1),

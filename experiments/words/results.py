@@ -42,6 +42,7 @@ def _task(
     figures = [_figures(config, blocks, task, c, len(compared)) for c in present]
     quality = _quality(config, figures)
     for found in figures:
+        _compare_buckets(found, next((f for f in figures if f["name"] == REFERENCE), None))
         found["seconds_to_quality"] = _reached(config, found, quality)
     return {
         "name": task,
@@ -52,8 +53,8 @@ def _task(
 
 
 def _trained(blocks: Blocks, task: TaskName, name: str) -> bool:
-    block = blocks.get(f"{task}/{name}")
-    return bool(block) and block[-1]["status"] == "trained"
+    block = blocks.get(f"{task}/{name}", ())
+    return len(block) > 0 and block[-1]["status"] == "trained"
 
 
 def _figures(
@@ -106,6 +107,17 @@ def _buckets(config: WordsConfig, tests: Sequence[Record]) -> list[Record]:
         interval = _json(mean_interval(values, config.confidence)) if values else None
         found.append({"name": name, "words": parts[0]["words"], "nll": interval})
     return found
+
+
+def _compare_buckets(figures: Record, reference: Record | None) -> None:
+    """Adds to each bucket the mean NLL less the reference's, none where one of them has none."""
+    theirs: dict[str, Any] = (
+        {b["name"]: b["nll"] for b in reference["buckets"]} if reference else {}
+    )
+    for bucket in figures["buckets"]:
+        pair = (bucket["nll"], theirs.get(bucket["name"]))
+        values = [side["estimate"] for side in pair if side is not None]
+        bucket["minus_reference"] = values[0] - values[1] if len(values) == 2 else None
 
 
 def _curve(block: Sequence[Record]) -> Record:

@@ -11,14 +11,14 @@ import numpy as np
 from experiments.progress import Display
 from experiments.randomness import generator
 from experiments.run_directory import Record, RunDirectory
-from experiments.words.config import WordsConfig
+from experiments.words.config import TaskName, WordsConfig
 from experiments.words.heads import Contender, Setting
 from experiments.words.speed import measure
-from experiments.words.train import Batches, Programs, compile_programs
+from experiments.words.train import Batches, Programs, State, compile_programs
 
-_TASK = "skipgram"
-# Steps of a measured call: few, for the largest vocabularies.
-_BLOCK = 4
+_TASK: TaskName = "skipgram"
+# Steps of a measured call, in heads that read few rows and in others, which take long.
+_BLOCK_OF_ROWS, _BLOCK = 20, 4
 
 
 class Size(NamedTuple):
@@ -47,7 +47,7 @@ def run_all(run: RunDirectory[WordsConfig], sizes: Sequence[Size], display: Disp
     """Measures the sizes one after the other."""
     config = run.config
     for size in sizes:
-        turns = len(size.contenders) * (config.speed_rounds + 1)
+        turns = len(size.contenders) * config.speed_rounds
         with display.stage(f"vocabulary of {size.classes:,}", turns, "blocks"):
             run.append(size.name, _measured(config, size, display))
 
@@ -56,11 +56,19 @@ def _measured(config: WordsConfig, size: Size, display: Display) -> list[Record]
     counts = zipf_counts(size.classes)
     setting = Setting.of(counts, config, _no_vectors)
     programs = {
-        c.name: compile_programs(c, setting, config, _TASK, block=_BLOCK, evaluated=0)
+        c.name: compile_programs(
+            c,
+            setting,
+            config,
+            _TASK,
+            block=_BLOCK_OF_ROWS if c.by_rows else _BLOCK,
+            evaluated=0,
+        )
         for c in size.contenders
     }
     batches = functools.partial(_zipf_batches, config)
-    found = measure(programs, config, _TASK, batches, lambda: display.advance(1))
+    rounds = config.speed_rounds
+    found = measure(programs, rounds, _any_state, batches, lambda: display.advance(1))
     for name, compiled in programs.items():
         memory = {"temporary_bytes": compiled.temporary, "head_bytes": compiled.head_bytes}
         found.append({"kind": "memory", "contender": name, **memory})
@@ -80,6 +88,11 @@ def _zipf_batches(config: WordsConfig, programs: Programs, number: int) -> Batch
     ids = jnp.asarray(np.minimum(ids - 1.0, programs.classes - 1), jnp.int32)
     keys = rng.integers(2**32, size=(programs.block, 2), dtype=np.uint32)
     return Batches(ids[..., :1], ids[..., 1], jnp.asarray(keys))
+
+
+def _any_state(programs: Programs) -> State:
+    """Returns a state of constants, as quick to make as the memory: steps take no less for it."""
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01).astype(leaf.dtype), programs.shapes)
 
 
 def _no_vectors() -> np.ndarray:

@@ -22,7 +22,7 @@ from experiments.words.config import TaskName, WordsConfig
 from experiments.words.examples import Examples, Source
 from experiments.words.frequencies import Biases, frequency_biases
 from experiments.words.heads import Contender, Setting
-from experiments.words.model import Body, hidden_of, initial_body, initial_key
+from experiments.words.model import Body, body_shapes, hidden_of, initial_body, initial_key
 from softmax_variants import rows
 
 # Steps of one call at most: what a timed measurement takes.
@@ -62,6 +62,7 @@ class Programs:
       classes: How many there are.
       biases: What the head's first biases are.
       start: `(head, key, body, biases) -> State`.
+      shapes: Those of a state.
       steps: `(head, state, batches, rate) -> (state, mean training loss)`; the state is replaced.
       evaluate: `(head, weights, inputs, labels) -> exact negative log-probabilities`;
         none for a head that is only timed.
@@ -75,6 +76,7 @@ class Programs:
     classes: int
     biases: Biases
     start: Callable[..., State]
+    shapes: State
     steps: Callable[..., tuple[State, Array]]
     evaluate: Callable[..., Array] | None
     block: int
@@ -117,31 +119,37 @@ def compile_programs(
     began = time.perf_counter()
     head, classes = contender.make(setting), setting.classes
     biases = frequency_biases(head, setting.counts)
-    body = jax.eval_shape(lambda: initial_body(config, task, classes, 0))
-    start = jax.jit(functools.partial(_start, contender.by_rows))
+    body = body_shapes(config, task, classes)
+    start: Any = jax.jit(functools.partial(_start, contender.by_rows))
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(start, head, key, body, biases)
+    if evaluated:
+        lowered = start.lower(head, key, body, biases)
+        start = lowered.compile(compiler_options=compiler_options())
     seen = 1 if task == "skipgram" else config.context
     ints = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
-    batches = Batches(
+    shapes: Any = (
         ints((block, config.batch_size, seen)),
         ints((block, config.batch_size)),
         jax.ShapeDtypeStruct((block, 2), jnp.uint32),
     )
     rate = jax.ShapeDtypeStruct((), jnp.float32)
     steps = jax.jit(functools.partial(_steps, contender.by_rows), donate_argnums=1)
-    compiled = steps.lower(head, state, batches, rate).compile()
+    compiled = steps.lower(head, state, Batches(*shapes), rate).compile()
     held_out = ints((evaluated, seen)), ints((evaluated,))
-    evaluate = jax.jit(_evaluate).lower(head, state.weights, *held_out)
+    evaluate = None
+    if evaluated:
+        evaluate = jax.jit(_evaluate).lower(head, state.weights, *held_out).compile()
     memory: Any = compiled.memory_analysis()
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.weights.head)]
     return Programs(
         head=head,
         classes=classes,
         biases=biases,
-        start=start.lower(head, key, body, biases).compile(compiler_options=compiler_options()),
+        start=start,
+        shapes=state,
         steps=compiled,
-        evaluate=evaluate.compile() if evaluated else None,
+        evaluate=evaluate,
         block=block,
         seconds=time.perf_counter() - began,
         temporary=int(memory.temp_size_in_bytes),

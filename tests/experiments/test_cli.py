@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from experiments import cli
-from experiments.config import Config, field_types
+from experiments.base_config import BaseConfig, field_types
+from experiments.config import Config
+from experiments.words.config import WordsConfig
 
-DIGITS = str(Path(__file__).parents[2] / "configs" / "digits.py")
+CONFIGS = Path(__file__).parents[2] / "configs"
+DIGITS, WORDS = str(CONFIGS / "digits.py"), str(CONFIGS / "words.py")
 
 
 def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -52,6 +55,15 @@ def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ),
             ["no config file", "did you mean", "digits.py"],
         ),
+        (("compare", WORDS, "--hidden", "3"), ["unknown flag '--hidden'"]),
+        (("compare", WORDS, "--task", "ngram"), ["'--task'", "did you mean '--tasks'?"]),
+        (("compare", WORDS, "--tasks", "n-gram"), ["'skipgram', 'ngram'", "mean 'ngram'?"]),
+        (("compare", WORDS, "--vocabulary", "many"), ["--vocabulary", "an integer", "'many'"]),
+        (("compare", WORDS, "--vocabulary", "100"), ["num_sampled", "less than vocabulary"]),
+        (("compare", WORDS, "--heads", "hufman"), ["'hufman'", "did you mean 'huffman'?"]),
+        (("compare", WORDS, "--scaling", "1000", "500"), ["scaling", "rising"]),
+        (("compare", WORDS, "--data.path", "no-such.txt"), ["no file or folder 'no-such.txt'"]),
+        (("compare", WORDS, "--data.pat", "a"), ["'--data-pat'", "did you mean '--data-path'?"]),
         (("report", "no-such-run"), ["'no-such-run' is not a run"]),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else None,
@@ -67,6 +79,15 @@ def test_mistake_gets_one_line_and_exit_code_2(
     line = one_error(capsys, *arguments)
     for part in parts:
         assert part in line
+
+
+def test_text_with_few_words_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be " * 200)
+    flags = ["--data.path", str(path), "--passage", "20", "--out", str(tmp_path / "run")]
+    line = one_error(capsys, "compare", WORDS, *flags)
+    assert "at least 10 words to choose from, got 5" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_batch_larger_than_training_part_is_named(
@@ -116,9 +137,9 @@ def test_overrides_reach_the_config_with_their_types() -> None:
     from experiments.overrides import Parser, add_overrides, given_overrides
 
     parser = Parser()
-    add_overrides(parser)
+    add_overrides(parser, Config)
     text = "--seeds 3 --hidden --learning-rates 0.1 2 --optimizer sgd --variants a b"
-    given = given_overrides(parser.parse_args(text.split()))
+    given = given_overrides(parser.parse_args(text.split()), Config)
     assert given == {
         "seeds": 3,
         "hidden": (),
@@ -130,16 +151,38 @@ def test_overrides_reach_the_config_with_their_types() -> None:
     assert dataclasses.replace(Config(), **given).seeds == 3
 
 
-def test_help_names_type_and_default_of_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dot_in_a_flag_is_a_hyphen() -> None:
+    from experiments.overrides import Parser, add_overrides, given_overrides
+
+    parser = Parser()
+    add_overrides(parser, WordsConfig)
+    for text in ("--data.path a.b/c.d x --pilot 0.5", "--data-path a.b/c.d x --pilot=0.5"):
+        given = given_overrides(parser.parse_args(text.split()), WordsConfig)
+        assert given == {"data_path": ("a.b/c.d", "x"), "pilot": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "default"),
+    [
+        (("compare", "--help"), Config, "[an integer; default: 10]"),
+        (("compare", WORDS, "--help"), WordsConfig, "[any of 'skipgram', 'ngram'; default:"),
+    ],
+)
+def test_help_names_type_and_default_of_every_field(
+    arguments: tuple[str, ...],
+    kind: type[BaseConfig],
+    default: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["compare", "--help"])
+        cli.main(arguments)
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for name in field_types():
+    for name in field_types(kind):
         assert f"--{name.replace('_', '-')}" in text
-    assert text.count("default:") == len(field_types()) + 2  # and --out, --retry-failed
+    assert text.count("default:") == len(field_types(kind)) + 2  # and --out, --retry-failed
     assert "How many independent repetitions" in text
-    assert "[an integer; default: 10]" in text
+    assert default in text
 
 
 def test_list_prints_every_contender(capsys: pytest.CaptureFixture[str]) -> None:

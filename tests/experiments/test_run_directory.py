@@ -5,16 +5,34 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import Config, from_json, to_json
+from experiments.base_config import BaseConfig, to_json
+from experiments.config import Config
+from experiments.config_files import from_json
 from experiments.errors import UserError
 from experiments.run_directory import METRICS, RunDirectory, read_blocks, read_run
+from experiments.words.config import WordsConfig
 
 CONFIG = Config(seeds=2)
 ONE, TWO = [{"kind": "test", "value": 0.1}], [{"kind": "test", "value": 0.2}]
 
 
-def test_config_reads_back_as_it_was() -> None:
-    assert from_json(json.loads(json.dumps(to_json(CONFIG)))) == CONFIG
+@pytest.mark.parametrize("config", [CONFIG, WordsConfig(tasks=("ngram",), steps=5)])
+def test_config_reads_back_as_it_was(config: BaseConfig) -> None:
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_config_without_the_name_of_its_experiment_is_one_of_digits() -> None:
+    fields = to_json(CONFIG)
+    del fields["experiment"]
+    assert from_json(fields) == CONFIG
+
+
+def test_run_of_another_experiment_is_refused(tmp_path: Path) -> None:
+    RunDirectory.open(tmp_path, CONFIG).close()
+    with pytest.raises(UserError, match=r"experiment \(digits there, words here\)"):
+        RunDirectory.open(tmp_path, WordsConfig())
+    with pytest.raises(UserError, match="a run on digits, expected words"):
+        read_run(tmp_path, WordsConfig)
 
 
 def test_blocks_read_back_and_a_later_one_wins(tmp_path: Path) -> None:
@@ -23,7 +41,7 @@ def test_blocks_read_back_and_a_later_one_wins(tmp_path: Path) -> None:
     run.append("b", ONE)
     run.append("a", TWO)
     run.close()
-    config, blocks, _ = read_run(tmp_path)
+    config, blocks, _ = read_run(tmp_path, Config)
     assert config == CONFIG
     assert blocks == {"a": TWO, "b": ONE}
 
