@@ -8,6 +8,8 @@ import numpy as np
 
 from softmax_variants._typing import Array
 
+WORDS = 3  # random words for a draw
+
 
 class AliasTable(NamedTuple):
     """A slot keeps its own id with a probability, and gives another id with the rest.
@@ -55,7 +57,31 @@ class AliasTable(NamedTuple):
 
     def draw(self, key: Array, num: int) -> Array:
         """`num` ids, int32, with replacement."""
-        where, which = jax.random.split(key)
-        slot = jax.random.randint(where, (num,), 0, self.alias.size, jnp.int32)
-        own = jax.random.bits(which, (num,), jnp.uint32) < self.threshold[slot]
-        return jnp.where(own, slot, self.alias[slot])
+        return self.choose(*jax.random.bits(key, (WORDS, num), jnp.uint32))
+
+    def choose(self, high: Array, low: Array, which: Array) -> Array:
+        """An id for each triple of random words."""
+        slot = below(high, low, self.alias.size)
+        return jnp.where(which < self.threshold[slot], slot, self.alias[slot])
+
+
+def below(high: Array, low: Array, bound: int) -> Array:
+    """An integer from 0 to `bound - 1` as likely as any other to one part in 2^64 / bound.
+
+    It is the whole part of `bound * (high + low / 2^32) / 2^32`. One call for all random words of a
+    draw, instead of `jax.random.randint` with keys of its own, halves the time of a draw.
+    """
+    upper, lower = _product(high, bound)
+    carried = lower + _product(low, bound)[0]
+    return (upper + (carried < lower).astype(jnp.uint32)).astype(jnp.int32)
+
+
+def _product(word: Array, factor: int) -> tuple[Array, Array]:
+    """The upper and the lower word of a product, from products of halves."""
+    half = jnp.uint32(0xFFFF)
+    b, a = word & half, word >> 16
+    d, c = jnp.uint32(factor & 0xFFFF), jnp.uint32(factor >> 16)
+    bd, ad, bc = b * d, a * d, b * c
+    middle = (bd >> 16) + (ad & half) + (bc & half)
+    upper = a * c + (ad >> 16) + (bc >> 16) + (middle >> 16)
+    return upper, (middle << 16) | (bd & half)

@@ -143,7 +143,7 @@ class SampledSoftmaxObjective:
         log_q, true = corrections(self.correction, sampler, ids, labels, num)
         kept = jnp.ones(ids.shape, bool)
         if self.correction == "inclusion":
-            kept = first_occurrences(ids)
+            kept = first_occurrences(ids, sampler.classes - 1)
         return Draw(ids, log_q, true if self.correct_target else None, kept)
 
     def candidates(self, state: Draw, labels: Labels, shown: Array) -> Draw:
@@ -167,11 +167,17 @@ def corrections(
     return jnp.zeros(ids.shape, jnp.float32), jnp.zeros(labels.shape, jnp.float32)
 
 
-def first_occurrences(ids: Array) -> Array:
-    """Which ids, [n], do not occur earlier."""
-    order = jnp.argsort(ids, stable=True)
-    ordered = ids[order]
-    new = jnp.concatenate([jnp.ones(min(ids.size, 1), bool), ordered[1:] != ordered[:-1]])
+def first_occurrences(ids: Array, largest: int | None = None) -> Array:
+    """Which ids, [n], do not occur earlier; with a `largest` they lie from 0 to it."""
+    n = ids.size
+    if largest is not None and (largest + 1) * n <= 2**32:
+        # Sorting one number is a third of the time of sorting pairs.
+        packed = jnp.sort(ids.astype(jnp.uint32) * jnp.uint32(n) + jnp.arange(n, dtype=jnp.uint32))
+        ordered, order = packed // n, (packed % n).astype(jnp.int32)
+    else:
+        order = jnp.argsort(ids, stable=True)
+        ordered = ids[order]
+    new = jnp.concatenate([jnp.ones(min(n, 1), bool), ordered[1:] != ordered[:-1]])
     return jnp.zeros(ids.shape, bool).at[order].set(new, unique_indices=True)
 
 

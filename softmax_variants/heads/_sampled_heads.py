@@ -227,6 +227,10 @@ class NegativeSampling(SampledHead):
     def _objective(self) -> NoiseObjective:
         return NoiseObjective(self.num_sampled, False, False)
 
+    def _first_bias(self) -> float:
+        # The scores' optimum is log(p / q) - log k: from the beginning they are of that size.
+        return -math.log(self.num_sampled)
+
     def _scorer(self, params: Params) -> tuple[Array, Array | None]:
         weight, bias = self._layer(params)
         log_q = self.sampler.log_prob(jnp.arange(self.classes, dtype=jnp.int32))

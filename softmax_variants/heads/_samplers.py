@@ -12,7 +12,7 @@ import numpy as np
 
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_parameter
-from softmax_variants.heads._alias import AliasTable
+from softmax_variants.heads._alias import WORDS, AliasTable
 
 _BLOCKS = 1 << 16  # of neighbouring classes, into which the log-uniform law is divided
 _LARGEST = 2**31 - 2  # classes; one id more stands for none
@@ -213,11 +213,11 @@ class LogUniformSampler(Sampler):
     def draw(self, key: Array, num: int) -> Array:
         """`num` class ids, int32 [num]."""
         num = as_count(num, "num")
-        outer, inner = jax.random.split(as_key(key))
-        block = self.table.draw(outer, num)
+        *words, inner = jax.random.bits(as_key(key), (WORDS + 1, num), jnp.uint32)
+        block = self.table.choose(*words)
         first, size = self.first[block], self.size[block]
         start = first.astype(jnp.float32)
-        u = jax.random.uniform(inner, (num,), jnp.float32)
+        u = (inner >> 8).astype(jnp.float32) * 2.0**-24
         growth = jnp.log1p(size.astype(jnp.float32) / start)
         step = jnp.floor(start * jnp.expm1(u * growth)).astype(jnp.int32)
         return first - 1 + jnp.clip(step, 0, size - 1)

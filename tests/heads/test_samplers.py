@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import softmax_variants as sv
-from softmax_variants.heads._alias import AliasTable
+from softmax_variants.heads._alias import AliasTable, below
 from softmax_variants.heads._samplers import inclusion
 
 Floats = np.ndarray[Any, Any]
@@ -259,3 +259,15 @@ def test_a_wrong_argument_is_named(case: str) -> None:
     error, call, message = WRONG[case]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_words_below_a_bound_are_the_whole_part_of_the_product() -> None:
+    """Against Python's integers, the ends and random words."""
+    rng = np.random.default_rng(0)
+    ends = np.array([0, 1, 2**16 - 1, 2**16, 2**31, 2**32 - 1], np.uint32)
+    high, low = (x.ravel() for x in np.meshgrid(ends, ends))
+    more = rng.integers(2**32, size=(2, 200), dtype=np.uint32)
+    high, low = np.concatenate([[high, low], more], axis=1)
+    for bound in (1, 2, 3, 65_535, 65_537, 1_000_003, 2**31 - 2):
+        exact = [(bound * ((int(a) << 32) + int(b))) >> 64 for a, b in zip(high, low, strict=True)]
+        np.testing.assert_array_equal(jax.jit(below, static_argnums=2)(high, low, bound), exact)
