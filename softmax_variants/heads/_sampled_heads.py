@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_key
 from softmax_variants.heads._arguments import as_floating
-from softmax_variants.heads._gathered import Objective, as_class_ids, row_ids, take
+from softmax_variants.heads._gathered import Objective, as_class_ids, take
 from softmax_variants.heads._head import Params, Plan
 from softmax_variants.heads._importance import ImportanceObjective
 from softmax_variants.heads._in_batch import InBatchObjective
@@ -22,7 +22,7 @@ from softmax_variants.heads._sampled import (
     SampledSoftmaxObjective,
     warn_if_inconsistent,
 )
-from softmax_variants.heads._sampled_layer import as_sampler, row_losses
+from softmax_variants.heads._sampled_layer import as_sampler, drawn, row_losses
 from softmax_variants.heads._samplers import Sampler
 
 _H = TypeVar("_H", bound=type[Any])
@@ -53,8 +53,7 @@ class SampledHead(LinearHead, abc.ABC):
         if not isinstance(objective, InBatchObjective):
             key = as_key(key)  # type: ignore[arg-type] # it says itself what it is given
         ids = as_class_ids(labels, self.classes).reshape(-1)
-        state = objective.draw(sampler, key, ids)
-        rows = row_ids(ids, state)
+        rows, state = drawn(objective, sampler, key, ids)
         names = ("weight", "bias") if self.use_bias else ("weight",)
         return Plan(dict.fromkeys(names, rows), state)
 
@@ -75,6 +74,8 @@ class SampledHead(LinearHead, abc.ABC):
         if hidden.ndim == 0 or hidden.shape[-1] != self.features:
             raise ValueError(f"hidden must have shape (..., {self.features}), got {hidden.shape}")
         as_floating(hidden.reshape(-1), "hidden", ("values",))
+        labels = jnp.asarray(labels)
+        where = None if where is None else jnp.asarray(where)
         return row_losses(
             self._objective(), weight, bias, plan.state, hidden, labels, None, where, self.classes
         )

@@ -99,8 +99,9 @@ def _losses(
     ids = as_class_ids(labels, classes).reshape(-1)
     if draw is None:
         assert sampler is not None
-        draw = objective.draw(sampler, key, ids)
-    rows = row_ids(ids, draw)
+        rows, draw = drawn(objective, sampler, key, ids)
+    else:
+        rows = row_ids(ids, draw)
     return row_losses(
         objective,
         take(weight, rows),
@@ -114,13 +115,23 @@ def _losses(
     )
 
 
+@functools.partial(jax.jit, static_argnames=("objective",))
+def drawn(
+    objective: Objective, sampler: Sampler, key: Array | None, labels: Array
+) -> tuple[Array, Any]:
+    """The rows that a step reads, and what else its loss needs of what was drawn."""
+    state = objective.draw(sampler, key, labels)
+    return row_ids(labels, state), state
+
+
+@functools.partial(jax.jit, static_argnames=("objective", "classes"))
 def row_losses(
     objective: Objective,
     rows: Array,
     biases: Array | None,
     state: Any,
     hidden: Array,
-    labels: ArrayLike,
+    labels: Array,
     label_weights: ArrayLike | None,
     where: ArrayLike | None,
     classes: int,
