@@ -42,7 +42,7 @@ def body_shapes(config: WordsConfig, task: TaskName, classes: int) -> Any:
     floats = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     size = config.features
     layer = {"weight": floats((config.context * size, size)), "bias": floats((size,))}
-    return Body(floats((classes, size)), {} if task == "skipgram" else layer)  # type: ignore[arg-type]
+    return Body(floats((classes, size)), {} if task == "skipgram" else layer)  # type: ignore[arg-type] # NumPy
 
 
 def hidden_of(

@@ -59,8 +59,8 @@ class Plan(NamedTuple):
     state: Any
 
 
-class RowHead(Head, Protocol):
-    """A head whose loss reads few rows of its tables, so that a step need not cost O(classes).
+class ReadsRows(Protocol):
+    """A loss that reads few rows of its tables, so that a step need not cost O(classes).
 
     `loss(params, ...)` is `loss_of_rows` of the rows that `plan` names.
     """
@@ -78,3 +78,7 @@ class RowHead(Head, Protocol):
         where: ArrayLike | None = None,
     ) -> Array:
         """The losses from the rows, `rows[name]` being `params[name][plan.ids[name]]`."""
+
+
+class RowHead(Head, ReadsRows, Protocol):
+    """A head whose loss reads few rows of its tables."""

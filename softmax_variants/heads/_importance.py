@@ -74,7 +74,9 @@ def importance_sampled_loss(
       Probabilistic Language Model <https://doi.org/10.1109/TNN.2007.912312>`_, 2008.
     """
     draw = None if candidates is None else as_candidates(candidates, hidden, weight)
-    objective = ImportanceObjective(1 if draw is not None else num_sampled)  # type: ignore[arg-type]
+    objective = ImportanceObjective(
+        1 if draw is not None else num_sampled  # type: ignore[arg-type] # checked by itself
+    )
     return sampled_losses(
         objective, key, sampler, draw, hidden, labels, weight, bias, label_weights, where
     )

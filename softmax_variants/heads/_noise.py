@@ -87,7 +87,11 @@ def nce_loss(
         true = as_class_ids(labels, classes).reshape(-1)
         log_kq = as_sampler(sampler, classes).log_expected_count(true, num_sampled)
         draw = draw._replace(log_q_true=log_kq)
-    objective = NoiseObjective(num_sampled, True, remove_accidental_hits)  # type: ignore[arg-type]
+    objective = NoiseObjective(
+        num_sampled,  # type: ignore[arg-type] # checked by the objective itself
+        True,
+        remove_accidental_hits,
+    )
     return sampled_losses(
         objective, key, sampler, draw, hidden, labels, weight, bias, label_weights, where
     )
@@ -156,7 +160,11 @@ def negative_sampling_loss(
     if candidates is not None:
         draw = as_candidates((candidates, jnp.float32(0)), hidden, weight)
         num_sampled = draw.ids.shape[-1]
-    objective = NoiseObjective(num_sampled, False, remove_accidental_hits)  # type: ignore[arg-type]
+    objective = NoiseObjective(
+        num_sampled,  # type: ignore[arg-type] # checked by the objective itself
+        False,
+        remove_accidental_hits,
+    )
     return sampled_losses(
         objective, key, sampler, draw, hidden, labels, weight, bias, label_weights, where
     )

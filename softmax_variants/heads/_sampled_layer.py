@@ -74,7 +74,8 @@ def sampled_losses(
     hidden, weight = as_hidden(hidden, weight)
     bias = None if bias is None else as_floating(bias, "bias", (weight.shape[0],))
     if draw is None:
-        sampler, key = as_sampler(sampler, weight.shape[0]), as_key(key)  # type: ignore[arg-type]
+        sampler = as_sampler(sampler, weight.shape[0])
+        key = as_key(key)  # type: ignore[arg-type] # it says itself what it is given
     # Nothing of a sampler is needed where nothing is drawn.
     used = sampler if draw is None else None
     return _losses(

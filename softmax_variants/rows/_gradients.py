@@ -1,32 +1,14 @@
 """The gradient of a head with respect to the rows that it read."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_mask
-from softmax_variants.heads._head import Params, Plan
+from softmax_variants.heads._head import Params, Plan, ReadsRows
 from softmax_variants.rows._ids import RowGradient, take
-
-
-class ReadsRows(Protocol):
-    """What is needed of a head here; every `RowHead` is one."""
-
-    def plan(self, labels: ArrayLike, *, key: Array | None = None) -> Plan:
-        """The rows that the loss of these labels reads."""
-
-    def loss_of_rows(
-        self,
-        rows: Params,
-        plan: Plan,
-        hidden: ArrayLike,
-        labels: ArrayLike,
-        *,
-        where: ArrayLike | None = None,
-    ) -> Array:
-        """The losses from the rows."""
 
 
 def value_and_grad(

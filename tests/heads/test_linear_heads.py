@@ -233,7 +233,7 @@ def test_full_heads_train_with_the_losses_of_the_layer(key: jax.Array) -> None:
 
 WRONG: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
     "classes": (ValueError, lambda: sv.FullSoftmax(0, 3), "classes"),
-    "features": (TypeError, lambda: sv.FullSoftmax(3, 2.0), "features"),  # type: ignore[arg-type]
+    "features": (TypeError, lambda: sv.FullSoftmax(3, 2.0), "features"),  # type: ignore[arg-type] # wrong
     "alpha": (ValueError, lambda: sv.LinearEntmax(3, 2, alpha=0.0), "alpha"),
     "sampler": (
         ValueError,

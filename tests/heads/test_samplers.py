@@ -229,7 +229,7 @@ def test_the_count_of_draws_may_wrap() -> None:
 
 WRONG: dict[str, tuple[type[Exception], Callable[[], Any], str]] = {
     "no classes": (ValueError, lambda: sv.UniformSampler(0), "classes must be"),
-    "a float": (TypeError, lambda: sv.LogUniformSampler(3.0), "classes"),  # type: ignore[arg-type]
+    "a float": (TypeError, lambda: sv.LogUniformSampler(3.0), "classes"),  # type: ignore[arg-type] # wrong
     "negative": (ValueError, lambda: sv.UnigramSampler([1, -2]), "counts .*-2"),
     "all zero": (ValueError, lambda: sv.UnigramSampler([0, 0]), "counts must not all be 0"),
     "infinite": (ValueError, lambda: sv.UnigramSampler([1, np.inf]), "counts .*inf"),

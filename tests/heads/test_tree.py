@@ -234,7 +234,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "no classes": (lambda: sv.huffman_tree([]), ValueError, r"counts .*\(0,\)"),
     "complex": (lambda: sv.huffman_tree([1j, 2]), TypeError, "counts .*complex"),
     "none": (lambda: sv.balanced_tree(0), ValueError, "classes must be in .*got 0"),
-    "half": (lambda: sv.balanced_tree(2.5), TypeError, "classes .*float"),  # type: ignore[arg-type]
+    "half": (lambda: sv.balanced_tree(2.5), TypeError, "classes .*float"),  # type: ignore[arg-type] # wrong
     "too many": (lambda: sv.balanced_tree(2**31), ValueError, "classes .*2147483648"),
     "no groups": (lambda: sv.class_tree([]), ValueError, r"class_ids .*\(0,\)"),
     "groups": (lambda: sv.class_tree([0.5]), TypeError, "class_ids .*float64"),
