@@ -18,7 +18,7 @@ from softmax_variants.heads._arguments import (
 )
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
-from softmax_variants.heads._linear import linear_cross_entropy
+from softmax_variants.heads._linear import Normalizer, cross_entropy_once, linear_cross_entropy
 
 Tail = tuple[ArrayLike, ArrayLike]
 _IGNORED, _INVALID = -1, -2  # ids that stand for an example without a loss, and one without a class
@@ -182,14 +182,18 @@ def tail_losses(
 
 
 def _within(
-    parameters: tuple[Array, Array, Array], ids: Array, examples: Array, live: Array
-) -> Array:
+    parameters: tuple[Array, Array, Array],
+    ids: Array,
+    examples: Array,
+    live: Array,
+    memo: Normalizer | None,
+) -> tuple[Array, Normalizer]:
     """The cross-entropy of some examples within the tail that their labels are in."""
     rows, down, up = parameters
     own = jnp.where(live, ids[examples], _IGNORED)
     # Selected before the projection, whose gradient nothing of another group may reach.
     inner = project(jnp.where(live[:, None], rows[examples], 0), down)
-    return linear_cross_entropy(inner, own, up, ignore_index=_IGNORED)
+    return cross_entropy_once(inner, own, up, ignore_index=_IGNORED, normalizer=memo)
 
 
 def project(rows: Array, down: Array) -> Array:

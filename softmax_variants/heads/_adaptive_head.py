@@ -227,10 +227,12 @@ def _sample(hidden: Array, tables: Tables, key: Array, shares: tuple[float, ...]
     return jnp.where(tail, found, ids).reshape(hidden.shape[:-1])
 
 
-def _drawn_within(_: Any, data: Any, examples: Array, live: Array) -> Array:
+def _drawn_within(
+    _: Any, data: Any, examples: Array, live: Array, memo: None
+) -> tuple[Array, tuple[()]]:
     """Classes of some examples from within one tail; a chunk's noise is that of its first."""
     rows, down, up, key, first = data
     if not examples.shape[0]:
-        return jnp.zeros(0, jnp.int32)
+        return jnp.zeros(0, jnp.int32), ()
     key = jax.random.fold_in(key, examples[0])
-    return first + drawn(key, project(rows[examples], down), up)[1]
+    return first + drawn(key, project(rows[examples], down), up)[1], ()

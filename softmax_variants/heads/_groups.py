@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
@@ -17,8 +18,9 @@ from softmax_variants.heads._sums import with_transpose
 
 _MULTIPLE = 8  # of which a capacity is a multiple, so that products of matrices have no ragged edge
 
-# `f(parameters, data, examples, live)`: one value an example.
-OfExamples = Callable[[Any, Any, Array, Array], Array]
+# `f(parameters, data, examples, live, memo) -> (values, memo)`: one value an example, and what the
+# reverse pass is handed as the memo, which is none before: a pytree of one entry an example each.
+OfExamples = Callable[[Any, Any, Array, Array, Any], tuple[Array, Any]]
 
 
 class Groups(NamedTuple):
@@ -50,10 +52,12 @@ class Groups(NamedTuple):
     def apply(
         self, f: OfExamples, group: int, capacity: int, parameters: Any, data: Any = ()
     ) -> Array:
-        """`f(parameters, data, examples, live)` for one group, `capacity` examples at a time.
+        """`f(parameters, data, examples, live, memo)` for one group, `capacity` examples at a time.
 
-        `f` answers with one value an example. Where `live` is False the example is none of the
-        group's, and its value is never looked at. It runs as often as the batch needs.
+        `f` answers with one value an example and a memo, which has no derivative. Where `live` is
+        False the example is none of the group's, and its value is never looked at. It runs as often
+        as the batch needs. Its derivative in reverse is taken with the memo in hand, so that what
+        the memo holds need not be worked out again.
 
         Args:
           f: a function that closes over no array.
@@ -67,12 +71,12 @@ class Groups(NamedTuple):
         """
         if self.order.shape[0] == 0:
             empty = jnp.zeros(0, jnp.int32)
-            return f(parameters, data, empty, empty == 0)
+            return f(parameters, data, empty, empty == 0, None)[0]
         start, size = self.start[group], self.size[group]
         own = self.place - start
         inside = (own >= 0) & (own < size)
         part = _Part(self.order, start, size, data)
-        values = _values(f, capacity, parameters, part)
+        values, _ = _values(f, capacity, parameters, part)
         return jnp.where(inside, values[jnp.where(inside, own, 0)], 0)
 
 
@@ -84,13 +88,15 @@ class _Part(NamedTuple):
     size: Array
     data: Any
 
-    def chunk(self, f: OfExamples, capacity: int, parameters: Any, number: Array) -> Array:
-        """The values of the chunk with this number."""
+    def chunk(
+        self, f: OfExamples, capacity: int, parameters: Any, number: Array, memo: Any = None
+    ) -> tuple[Array, Any]:
+        """The values of the chunk with this number, and its memo."""
         first = number * capacity
         padded = jnp.concatenate([self.order, jnp.zeros(capacity, jnp.int32)])
         examples = lax.dynamic_slice_in_dim(padded, self.start + first, capacity)
         live = jnp.arange(capacity, dtype=jnp.int32) + first < self.size
-        return f(parameters, self.data, examples, live)
+        return f(parameters, self.data, examples, live, memo)
 
     def chunks(self, capacity: int) -> int:
         """How many chunks there may be."""
@@ -102,36 +108,40 @@ class _Part(NamedTuple):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _values(f: OfExamples, capacity: int, parameters: Any, part: _Part) -> Array:
-    """The values of a group in its own order; the loop ends where the group does.
+def _values(f: OfExamples, capacity: int, parameters: Any, part: _Part) -> tuple[Array, Any]:
+    """The values of a group in its own order, and the memos; the loop ends where the group does.
 
     No derivative in reverse follows from such a loop: the tangent is a linear function of the
     parameters' with a loop of its own for its transpose.
     """
 
-    def step(number: Array, values: Array) -> Array:
-        new = part.chunk(f, capacity, parameters, number)
-        return lax.dynamic_update_slice_in_dim(values, new, number * capacity, 0)
+    def step(number: Array, found: tuple[Array, Any]) -> tuple[Array, Any]:
+        def put(all_: Array, new: Array) -> Array:
+            return lax.dynamic_update_slice_in_dim(all_, new, number * capacity, 0)
+
+        return jax.tree.map(put, found, part.chunk(f, capacity, parameters, number))
 
     like = jax.eval_shape(lambda: part.chunk(f, capacity, parameters, jnp.int32(0)))
-    start = jnp.zeros(part.chunks(capacity) * capacity, like.dtype)
-    return lax.fori_loop(0, part.needed(capacity), step, start)
+    length = part.chunks(capacity) * capacity
+    start = jax.tree.map(lambda x: jnp.zeros((length, *x.shape[1:]), x.dtype), like)
+    found: tuple[Array, Any] = lax.fori_loop(0, part.needed(capacity), step, start)
+    return found
 
 
 def _values_jvp(
     f: OfExamples, capacity: int, primals: tuple[Any, _Part], tangents: tuple[Any, Any]
-) -> tuple[Array, Array]:
+) -> tuple[tuple[Array, Any], tuple[Array, Any]]:
     parameters, part = primals
     leaves, tree = jax.tree.flatten(parameters)
     moved = [None if isinstance(t, SymbolicZero) else t for t in jax.tree.leaves(tangents[0])]
     which = [i for i, t in enumerate(moved) if t is not None]
-    values = _values(f, capacity, parameters, part)
+    values, memos = _values(f, capacity, parameters, part)
 
-    def chunk(number: Array, some: list[Array]) -> Array:
+    def chunk(number: Array, some: list[Array], memo: Any = None) -> Array:
         full = list(leaves)
         for i, leaf in zip(which, some, strict=True):
             full[i] = leaf
-        return part.chunk(f, capacity, jax.tree.unflatten(tree, full), number)
+        return part.chunk(f, capacity, jax.tree.unflatten(tree, full), number, memo)[0]
 
     some = [leaves[i] for i in which]
 
@@ -151,8 +161,11 @@ def _values_jvp(
 
     def backward(cotangent: Array) -> list[Array]:
         def step(number: Array, total: list[Array]) -> list[Array]:
-            own = lax.dynamic_slice_in_dim(cotangent, number * capacity, capacity)
-            (new,) = jax.vjp(lambda s: chunk(number, s), some)[1](own)
+            own, memo = jax.tree.map(
+                lambda x: lax.dynamic_slice_in_dim(x, number * capacity, capacity),
+                (cotangent, memos),
+            )
+            (new,) = jax.vjp(lambda s: chunk(number, s, memo), some)[1](own)
             return [a + x.astype(a.dtype) for a, x in zip(total, new, strict=True)]
 
         # The chunks add up in at least float32.
@@ -161,10 +174,17 @@ def _values_jvp(
         return [a.astype(x.dtype) for a, x in zip(total, some, strict=True)]
 
     change = [moved[i] for i in which]
-    return values, with_transpose(forward, backward, change, jnp.zeros_like(values), some)
+    moved_values = with_transpose(forward, backward, change, jnp.zeros_like(values), some)
+    return (values, memos), (moved_values, jax.tree.map(_no_tangent, memos))
 
 
 _values.defjvp(_values_jvp, symbolic_zeros=True)
+
+
+def _no_tangent(memo: Array) -> Any:
+    if jnp.issubdtype(memo.dtype, jnp.floating):
+        return jnp.zeros_like(memo)
+    return np.zeros(memo.shape, jax.dtypes.float0)
 
 
 def capacity_of(share: float, examples: int) -> int:

@@ -1,7 +1,7 @@
 """Cross-entropy of a large output layer, without the logits of all classes."""
 
 import functools
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +149,12 @@ def _losses(problem: Problem, penalty: Array | None, layout: Layout) -> tuple[Ar
     """The losses and the log-normalizers."""
     smooth = problem.weighing.smoothing is not None
     top, sums = softmax_sums(problem.layer, problem.known, layout, smooth)
+    return _finished(problem, penalty, top, sums, layout)
+
+
+def _finished(
+    problem: Problem, penalty: Array | None, top: Array, sums: Sums, layout: Layout
+) -> tuple[Array, Array]:
     loss = sums.conjugate - expected(problem, sums, layout)
     masses = entropy_terms(problem, layout, loss.dtype)
     if masses is not None:
@@ -161,6 +167,53 @@ def _losses(problem: Problem, penalty: Array | None, layout: Layout) -> tuple[Ar
     if problem.weighing.ignored is not None:
         log_normalizer = jnp.where(problem.weighing.ignored, 0, log_normalizer)
     return answered(problem, loss), log_normalizer
+
+
+class Normalizer(NamedTuple):
+    """The log-normalizers of the examples in two parts, whose sum would have fewer digits.
+
+    Attributes:
+      top: the largest score, [examples].
+      log_total: the log-sum-exp of the scores less the largest, [examples].
+    """
+
+    top: Array
+    log_total: Array
+
+
+def cross_entropy_once(
+    hidden: Array, ids: Array, weight: Array, *, ignore_index: int, normalizer: Normalizer | None
+) -> tuple[Array, Normalizer]:
+    """`linear_cross_entropy` and its log-normalizers, which have no derivative.
+
+    Given the log-normalizers of an earlier call it does not go through the classes again, and has
+    the same derivative.
+    """
+    problem, _ = as_problem(
+        hidden,
+        ids,
+        weight,
+        None,
+        where=None,
+        label_smoothing=0.0,
+        softcap=None,
+        class_weights=None,
+        ignore_index=ignore_index,
+    )
+    layout = layout_of(problem, None)
+    return over_devices(_losses_once, problem, normalizer, layout=layout)
+
+
+@functools.partial(jax.jit, static_argnames=("layout",))
+def _losses_once(
+    problem: Problem, normalizer: Normalizer | None, layout: Layout
+) -> tuple[Array, Normalizer]:
+    if normalizer is None:
+        top, sums = softmax_sums(problem.layer, problem.known, layout, False)
+    else:
+        top, sums = _known_sums(problem.layer, problem.known, normalizer, layout)
+    found = Normalizer(*map(lax.stop_gradient, (top, sums.conjugate)))
+    return _finished(problem, None, top, sums, layout)[0], found
 
 
 def _entropy(*masses: Array) -> Array:
@@ -218,6 +271,30 @@ def _softmax_sums_jvp(
 
 
 softmax_sums.defjvp(_softmax_sums_jvp, symbolic_zeros=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _known_sums(
+    layer: Layer, known: Known, normalizer: Normalizer, layout: Layout
+) -> tuple[Array, Sums]:
+    """`softmax_sums` without the pass over the classes: only the label's score is missing."""
+    assert known.ids is not None
+    rows = layer.weight[jnp.maximum(known.ids, 0)]
+    dtype = normalizer.top.dtype
+    label = jnp.sum(layer.hidden.astype(dtype) * rows.astype(dtype), axis=-1) - normalizer.top
+    return normalizer.top, Sums(normalizer.log_total, label, None)
+
+
+def _known_sums_jvp(
+    layout: Layout, primals: tuple[Layer, Known, Normalizer], tangents: tuple[Any, Any, Any]
+) -> tuple[tuple[Array, Sums], tuple[Array, Sums]]:
+    layer, known, normalizer = primals
+    row, change = Row(*normalizer), Change.of(tangents[0])
+    moved = tangent_of_sums(_softmax, layer, known, row, change, layout, False)
+    return _known_sums(layer, known, normalizer, layout), (jnp.zeros_like(row.top), moved)
+
+
+_known_sums.defjvp(_known_sums_jvp, symbolic_zeros=True)
 
 
 def _softmax(gap: Array, log_total: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,13 @@ def test_a_skipped_tail_is_not_worked_out() -> None:
     p, (h, y) = parameters(), examples()
     text = jax.jit(jax.grad(mixed(loss))).lower(p, h, y).as_text()
     assert text.count("stablehlo.while") >= 2 * len(CUTOFFS)
+
+
+def test_the_reverse_pass_takes_no_normalizer_again() -> None:
+    """One logarithm for the head and for each tail: those of the forward pass are kept."""
+    p, (h, y) = parameters(), examples()
+    program = jax.jit(jax.value_and_grad(mixed(loss))).lower(p, h, y).compile()
+    assert len(re.findall(r"\blog\(", program.as_text())) == 1 + len(CUTOFFS)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
