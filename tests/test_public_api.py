@@ -77,9 +77,24 @@ SAMPLED = (
     "target_partitions",
     "bias_report",
 )
+ATTENTION = (
+    "dot_product_attention",
+    "visible_counts",
+    "scalable_softmax_scale",
+    "asentmax_scale",
+)
 GEOMETRIES = ("SHANNON", "GINI", "tsallis")
 LAYER_FUNCTIONS = (*HEADS, *SAMPLED, *HIERARCHICAL, *TREES)
-FUNCTIONS = (*DENSE, *SPARSE, *RANDOM, *RELAXED, *LOSSES, *GENERIC, *LAYER_FUNCTIONS)
+FUNCTIONS = (
+    *DENSE,
+    *SPARSE,
+    *RANDOM,
+    *RELAXED,
+    *LOSSES,
+    *GENERIC,
+    *LAYER_FUNCTIONS,
+    *ATTENTION,
+)
 
 CLASSES = (
     "FullSoftmax",
