@@ -1,17 +1,44 @@
 """The digits, split the same way for every contender, and batches that depend on nothing else."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from experiments.config import Config
 from experiments.errors import UserError
 from experiments.randomness import generator
 
 CLASSES = 10
+
+
+class Sampling(Protocol):
+    """The fields of a config that say how the digits are split and drawn."""
+
+    @property
+    def seeds(self) -> int:
+        """How many repetitions."""
+
+    @property
+    def first_seed(self) -> int:
+        """The seed of the first one."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a step."""
+
+    @property
+    def test_fraction(self) -> float:
+        """Part of the images for the final figures."""
+
+    @property
+    def validation_fraction(self) -> float:
+        """Part of the images for choices."""
 
 
 class Parts(NamedTuple):
@@ -39,7 +66,7 @@ def load_images() -> tuple[Float[np.ndarray, "images features"], Int[np.ndarray,
     return (images / 16.0).astype(np.float32), labels.astype(np.int32)
 
 
-def split(labels: Int[np.ndarray, " images"], config: Config, seed: int) -> Parts:
+def split(labels: Int[np.ndarray, " images"], config: Sampling, seed: int) -> Parts:
     """Returns a split in which each part has the classes in the proportions of the whole."""
     state = int(generator(seed, "split").integers(2**32))
     rows = np.arange(labels.size)
@@ -53,7 +80,7 @@ def split(labels: Int[np.ndarray, " images"], config: Config, seed: int) -> Part
     return Parts(np.sort(train), np.sort(validation), np.sort(test))
 
 
-def load_data(config: Config) -> Data:
+def load_data(config: Sampling) -> Data:
     """Returns the digits as each seed sees them."""
     images, labels = load_images()
     try:
@@ -72,12 +99,12 @@ def load_data(config: Config) -> Data:
     return Data(*parts)
 
 
-def seeds(config: Config) -> range:
+def seeds(config: Sampling) -> range:
     """Returns the seeds of the repetitions."""
     return range(config.first_seed, config.first_seed + config.seeds)
 
 
-def batch(config: Config, train_size: int, seed: int, step: int) -> Int[np.ndarray, " batch"]:
+def batch(config: Sampling, train_size: int, seed: int, step: int) -> Int[np.ndarray, " batch"]:
     """Returns the training rows of one step: a function of seed and step alone.
 
     Each epoch is one permutation of the training part; its last, incomplete batch is left out.
@@ -89,7 +116,7 @@ def batch(config: Config, train_size: int, seed: int, step: int) -> Int[np.ndarr
     return order[start : start + config.batch_size].astype(np.int32)
 
 
-def batches(config: Config, train_size: int) -> Int[np.ndarray, "steps seeds batch"]:
+def batches(config: Sampling, train_size: int) -> Int[np.ndarray, "steps seeds batch"]:
     """Returns the training rows of every step and seed."""
     rows = [
         [batch(config, train_size, seed, step) for seed in seeds(config)]
@@ -98,7 +125,7 @@ def batches(config: Config, train_size: int) -> Int[np.ndarray, "steps seeds bat
     return np.asarray(rows, dtype=np.int32)
 
 
-def step_keys(config: Config) -> UInt32[np.ndarray, "steps seeds 2"]:
+def step_keys(config: Sampling) -> UInt32[np.ndarray, "steps seeds 2"]:
     """Returns the data of a jax random key for every step and seed."""
     each = [
         generator(seed, "noise").integers(2**32, size=(config.steps, 2), dtype=np.uint32)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from experiments.plots import interval_glyph
+
 Figures = dict[str, Any]
 
 
@@ -51,6 +53,25 @@ def cell(interval: Figures | None, path: str, factor: float, digits: int) -> str
     value = interval["estimate"]
     text = interval_text(interval, factor, digits, "")
     return f'<td title="{path}" data-value="{value!r}">{text}</td>'
+
+
+def plain_cell(value: float | None, path: str, factor: float, digits: int) -> str:
+    """Returns a cell with a number that has no interval."""
+    interval = None if value is None else {"estimate": value, "lower": None, "upper": None}
+    return cell(interval, path, factor, digits)
+
+
+def difference_cell(
+    difference: Figures | None, path: str, limit: float, factor: float, digits: int
+) -> str:
+    """Returns a cell with a drawing of a difference, coloured by what it shows."""
+    if difference is None:
+        return f'<td title="{path}" data-value="">–</td>'
+    word = difference["verdict"]
+    style = word if word in ("better", "worse") else "same"
+    text = f"<span class='{style}'>{interval_text(difference, factor, digits, '+')}</span>"
+    glyph = interval_glyph(difference, limit)
+    return f'<td title="{word} · {path}" data-value="{difference["estimate"]!r}">{glyph}{text}</td>'
 
 
 def interval_text(interval: Figures, factor: float, digits: int, sign: str) -> str:

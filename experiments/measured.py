@@ -24,6 +24,19 @@ def layout(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:], rule])
 
 
+def plus_minus(
+    interval: Mapping[str, Any] | None, factor: float, digits: int, sign: str = ""
+) -> str:
+    """Returns an estimate and half the width of its interval; a dash where there is none."""
+    if interval is None or interval["estimate"] is None:
+        return "–"
+    estimate = f"{factor * interval['estimate']:{sign}.{digits}f}"
+    if interval["lower"] is None or interval["upper"] is None:
+        return estimate
+    half = factor * (interval["upper"] - interval["lower"]) / 2.0
+    return f"{estimate} ±{half:.{digits}f}"
+
+
 def write_json_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Writes one record a line; JSON has no NaN and no infinity, so these become strings."""
     path.parent.mkdir(parents=True, exist_ok=True)

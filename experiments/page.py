@@ -8,10 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments.run_directory import METRICS
-from experiments.svg import STYLE, Drawing
+from experiments.run_directory import METRICS, write_text
+from experiments.svg import STYLE, Drawing, sheet
 
 Figures = dict[str, Any]
+# The heading, the columns and the panels of each file of plots.
+Plots = dict[str, tuple[str, int, list[Drawing]]]
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -68,6 +70,13 @@ def gallery(title: str, text: str, panels: Sequence[Drawing]) -> str:
         for panel in panels
     )
     return section(title, f"<p>{text}</p><div class='gallery'>{figures}</div>")
+
+
+def write_plots(path: Path, plots: Plots) -> None:
+    """Writes each group of panels into an SVG file of the run."""
+    (path / "plots").mkdir(exist_ok=True)
+    for name, (heading, columns, panels) in plots.items():
+        write_text(path / "plots" / f"{name}.svg", sheet(panels, columns, heading))
 
 
 def provenance(path: Path, config: Figures, environment: Figures) -> str:

@@ -1,20 +1,18 @@
 """From what training yields to the lines of `metrics.jsonl`."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from experiments import data, metrics
 from experiments.config import Config
-from experiments.contenders import Contender
 from experiments.run_directory import Record
+from experiments.statistics import finite
 from experiments.train import Compiled, Progress
 
 
 def contender_records(
     config: Config,
-    contender: Contender,
     parts: data.Data,
     history: Sequence[Progress],
     compiled: Compiled,
@@ -33,23 +31,23 @@ def contender_records(
     records: list[Record] = []
     for number, seed in enumerate(data.seeds(config)):
         index = (int(chosen[number]), number)
-        common = {"contender": contender.name, "seed": seed}
+        common = {"seed": seed}
         rate = config.learning_rates[index[0]]
         records += _tuning(config, common, scores[-1], number)
         records += [
             {"kind": "evaluation", **common, "learning_rate": rate, "step": h.step}
-            | {"train_loss": _number(h.train_loss[index])}
-            | {f"validation_{name}": _number(values[index]) for name, values in s.items()}
+            | {"train_loss": finite(h.train_loss[index])}
+            | {f"validation_{name}": finite(values[index]) for name, values in s.items()}
             for h, s in zip(history, scores, strict=True)
         ]
         outputs = history[-1].probabilities[index][size:]
-        learned = {name: _number(v[index]) for name, v in history[-1].learned.items()}
+        learned = {name: finite(v[index]) for name, v in history[-1].learned.items()}
         test = _test(config, outputs, parts.test_labels[number])
         records.append(
             {"kind": "test", **common, "learning_rate": rate, **test, **learned_of(learned)}
         )
     status, why = _ending(config, history, final)
-    ending = {"kind": "outcome", "contender": contender.name, "status": status, "why": why}
+    ending = {"kind": "outcome", "status": status, "why": why}
     times = {"compile_seconds": round(compiled.seconds, 3), "train_seconds": round(seconds, 3)}
     return [*records, ending | times]
 
@@ -74,7 +72,7 @@ def _tuning(
 ) -> list[Record]:
     return [
         {"kind": "tuning", **common, "learning_rate": rate}
-        | {f"validation_{name}": _number(values[i, number]) for name, values in scores.items()}
+        | {f"validation_{name}": finite(values[i, number]) for name, values in scores.items()}
         for i, rate in enumerate(config.learning_rates)
     ]
 
@@ -107,9 +105,3 @@ def _ending(config: Config, history: Sequence[Progress], final: np.ndarray) -> t
         where = f" (first seen after step {bad[0]})" if bad else ""
         return "diverged", f"not finite for {lost.sum()} of {config.seeds} seeds{where}"
     return "trained", ""
-
-
-def _number(value: float | np.floating) -> float | None:
-    """Returns a number for JSON, which has no NaN and no infinity."""
-    number = float(value)
-    return number if math.isfinite(number) else None

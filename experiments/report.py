@@ -6,12 +6,21 @@ from typing import Any
 from experiments import plots, report_tables
 from experiments.config import Config
 from experiments.contenders import chosen_contenders
-from experiments.page import environment_facts, findings, gallery, method, page, provenance, section
+from experiments.page import (
+    environment_facts,
+    findings,
+    gallery,
+    method,
+    page,
+    provenance,
+    section,
+    write_plots,
+)
 from experiments.pictures import EXAMPLE, TRIANGLE_SCALE, draw_maps, pictured
 from experiments.results import summarise
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
 from experiments.summary import sentences
-from experiments.svg import Drawing, sheet
+from experiments.svg import Drawing
 
 Figures = dict[str, Any]
 _HEADINGS = {
@@ -36,9 +45,7 @@ def write_report(path: Path) -> Figures:
         "triangles": triangles,
         "reliability": plots.reliability_diagrams(results),
     }
-    (path / "plots").mkdir(exist_ok=True)
-    for name, panels in drawings.items():
-        write_text(path / "plots" / f"{name}.svg", sheet(panels, 6, _HEADINGS[name]))
+    write_plots(path, {name: (_HEADINGS[name], 6, panels) for name, panels in drawings.items()})
     sections = _sections(path, results, environment, drawings)
     title = f"Softmax variants: {path.name}"
     write_text(path / "report.html", page(title, _facts(results, environment), sections, results))

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from experiments.html_tables import cell, filters, interval_text, row, table
-from experiments.plots import glyph_limit, interval_glyph
+from experiments.html_tables import cell, difference_cell, filters, row, table
+from experiments.plots import glyph_limit
 
 Figures = dict[str, Any]
 # Metric, heading, unit, factor, digits.
@@ -39,7 +39,19 @@ def differences(results: Figures) -> str:
     limits = {m: glyph_limit([c["differences"][m] for _, c in shown]) for m, *_ in chosen}
     head = ["Contender", *(f"{heading} {unit}".strip() for _, heading, unit, *_ in chosen)]
     rows = [
-        row(c, [_difference_cell(i, c, metric, limits[metric[0]]) for metric in chosen])
+        row(
+            c,
+            [
+                difference_cell(
+                    c["differences"][metric],
+                    f"contenders[{i}].differences.{metric}",
+                    limits[metric],
+                    factor,
+                    digits,
+                )
+                for metric, _, _, factor, digits in chosen
+            ],
+        )
         for i, c in shown
     ]
     note = (
@@ -66,17 +78,3 @@ def _figure_cells(index: int, contender: Figures) -> list[str]:
     cells.append(cell(contender["speed_ratio"], f"{place}.speed_ratio", 1.0, 2))
     training = contender["training"]
     return [*cells, f'<td class="words" data-value="{training}">{training}</td>']
-
-
-def _difference_cell(
-    index: int, contender: Figures, metric: tuple[str, str, str, float, int], limit: float
-) -> str:
-    name, _, _, factor, digits = metric
-    difference = contender["differences"][name]
-    path = f"contenders[{index}].differences.{name}"
-    glyph = interval_glyph(difference, limit)
-    word = difference["verdict"]
-    style = word if word in ("better", "worse") else "same"
-    text = f"<span class='{style}'>{interval_text(difference, factor, digits, '+')}</span>"
-    value = difference["estimate"]
-    return f'<td title="{word} · {path}" data-value="{value!r}">{glyph}{text}</td>'

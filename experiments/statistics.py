@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -31,6 +31,17 @@ class Interval:
     def half_width(self) -> float:
         """Half the distance of the limits."""
         return (self.upper - self.lower) / 2.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the interval as it stands in results.json, where a limit may be missing."""
+        limits = {name: finite(getattr(self, name)) for name in ("estimate", "lower", "upper")}
+        return {**limits, "count": self.count}
+
+
+def finite(value: Any) -> float | None:
+    """Returns a number for JSON, which has no NaN and no infinity."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def mean_interval(values: Sequence[float], confidence: float) -> Interval:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.wording import interval, verdicts
+
 Figures = dict[str, Any]
 _NAMES = {
     "accuracy": "accuracy",
@@ -33,31 +35,16 @@ def _has_metrics(contender: Figures) -> bool:
 
 def _reference(results: Figures, reference: Figures) -> str:
     accuracy, nll = reference["metrics"]["accuracy"], reference["metrics"]["nll"]
-    half = 100 * (accuracy["upper"] - accuracy["lower"]) / 2
     return (
         f"`{results['reference']}` with its cross-entropy is right on "
-        f"{100 * accuracy['estimate']:.2f}% ± {half:.2f} of the test images, at an NLL of "
-        f"{nll['estimate']:.3f} ± {(nll['upper'] - nll['lower']) / 2:.3f}."
+        f"{interval(accuracy, 100.0, 2)}% of the test images, at an NLL of {interval(nll)}."
     )
 
 
 def _metric(results: Figures, compared: Sequence[Figures], metric: str) -> str:
     """Says who differs from the reference in one metric, and for how many nothing is shown."""
-    better, worse = (
-        [c["name"] for c in compared if c["differences"][metric]["verdict"] == word]
-        for word in ("better", "worse")
-    )
-    rest = len(compared) - len(better) - len(worse)
-    parts = [f"{_listed(better)} better" if better else "none is better"]
-    parts.append(f"{_listed(worse)} worse" if worse else "none is worse")
-    parts.append(f"for {rest} of {len(compared)} no difference is shown")
-    return f"In {_NAMES[metric]}, against `{results['reference']}`: " + "; ".join(parts) + "."
-
-
-def _listed(names: Sequence[str], limit: int = 8) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:limit])
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"
+    differences = {c["name"]: c["differences"][metric] for c in compared}
+    return f"In {_NAMES[metric]}, against `{results['reference']}`: {verdicts(differences)}."
 
 
 def _support(contenders: Sequence[Figures], compared: Sequence[Figures]) -> list[str]:
@@ -84,8 +71,7 @@ def _support(contenders: Sequence[Figures], compared: Sequence[Figures]) -> list
 
 def _learned(contenders: Sequence[Figures]) -> list[str]:
     return [
-        f"`{c['name']}` learned {name} = {value['estimate']:.3f} "
-        f"± {(value['upper'] - value['lower']) / 2:.3f}."
+        f"`{c['name']}` learned {name} = {interval(value)}."
         for c in contenders
         for name, value in c["learned"].items()
         if value

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.measured import layout
+from experiments.measured import layout, plus_minus
 
 Figures = dict[str, Any]
 # Heading, metric, factor, digits.
@@ -54,29 +54,19 @@ def _label(contender: Figures) -> str:
 
 def _metric_cells(contender: Figures) -> list[str]:
     return [
-        _plus_minus(contender["metrics"][metric], factor, digits)
+        plus_minus(contender["metrics"][metric], factor, digits)
         for _, metric, factor, digits in _COLUMNS
     ]
 
 
 def _speed_cell(contender: Figures) -> str:
-    return _plus_minus(contender["steps_per_second"], 1.0, 0)
+    return plus_minus(contender["steps_per_second"], 1.0, 0)
 
 
 def _difference_cell(contender: Figures, column: tuple[str, str, float, int]) -> str:
     _, metric, factor, digits = column
     difference = contender["differences"][metric]
-    return f"{_plus_minus(difference, factor, digits, '+')} {_MARKS[difference['verdict']]}"
-
-
-def _plus_minus(interval: Figures | None, factor: float, digits: int, sign: str = "") -> str:
-    if interval is None or interval["estimate"] is None:
-        return "–"
-    estimate = f"{factor * interval['estimate']:{sign}.{digits}f}"
-    if interval["lower"] is None or interval["upper"] is None:
-        return estimate
-    half = factor * (interval["upper"] - interval["lower"]) / 2.0
-    return f"{estimate} ±{half:.{digits}f}"
+    return f"{plus_minus(difference, factor, digits, '+')} {_MARKS[difference['verdict']]}"
 
 
 def _endings(results: Figures) -> list[str]:

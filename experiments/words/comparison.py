@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.compiling import AheadOfTime
 from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory
-from experiments.run_environment import note_environment
+from experiments.statistics import finite
 from experiments.words import records, scaling
 from experiments.words.config import TaskName, WordsConfig
 from experiments.words.corpus import Corpus
@@ -79,14 +80,9 @@ def compare(config: WordsConfig, path: Path, display: Display, retry_failed: boo
             f"{len(corpus.words)}; give more text, or a smaller min_count"
         )
     tasks = {name: _task(corpus, config, name) for name in config.tasks}
-    with closing(RunDirectory.open(path, config)) as run:
-        display.note(_budget(config, path, corpus))
-        note_environment(run, display)
-        if run.dropped:
-            display.note(f"dropped {run.dropped} lines of a head that was cut off")
+    with open_run(config, path, display, _budget(config, corpus), "head") as run:
         jobs = [Job(name, contender) for name in config.tasks for contender in contenders]
-        again = {None, "failed"} if retry_failed else {None}
-        missing = [job for job in jobs if _outcome(run, job) in again]
+        missing = [job for job in jobs if is_missing(run, job.name, retry_failed)]
         untimed = [name for name in config.tasks if missing or _speed(name) not in run.blocks]
         unscaled = scaling.missing(run, contenders)
         if not missing and not untimed and not unscaled:
@@ -126,7 +122,7 @@ def _compiler(
     vectors = functools.cache(functools.partial(neighbour_vectors, corpus))
     setting = Setting.of(corpus.counts, config, vectors)
     block = block_of(config.chunk)
-    timed = [j for j in jobs if j.task in untimed and _outcome(run, j) not in (None, "failed")]
+    timed = [j for j in jobs if j.task in untimed and outcome(run, j.name) not in (None, "failed")]
     needed = dict.fromkeys([*missing, *timed])
     return AheadOfTime(
         {
@@ -144,11 +140,6 @@ def _compiler(
     )
 
 
-def _outcome(run: RunDirectory[WordsConfig], job: Job) -> str | None:
-    block = run.blocks.get(job.name)
-    return str(block[-1]["status"]) if block else None
-
-
 def _speed(task: TaskName) -> str:
     return f"{task}/speed"
 
@@ -161,18 +152,17 @@ def _train_one(
     display: Display,
 ) -> None:
     config = run.config
-    display.start(job.name)
-    try:
-        found = _all_seeds(config, task, programs.get(job), display)
-    except Exception as error:
-        # One head that fails must not take the others with it: it stays in the table, with why.
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        found = [{"kind": "outcome", "status": "failed", "why": why}]
     common = {"task": job.task, "contender": job.contender.name}
-    run.append(job.name, [{**common, **record} for record in found])
-    nlls = [record["nll"] for record in found if record["kind"] == "test"]
-    shown = [nll for nll in nlls if nll is not None]
-    display.finish(job.name, found[-1], f"NLL {np.mean(shown):.3f}" if shown else "")
+
+    def work() -> list[Record]:
+        return _all_seeds(config, task, programs.get(job), display)
+
+    attempt(run, job.name, common, work, display, _shown)
+
+
+def _shown(records: Sequence[Record]) -> str:
+    nlls = [r["nll"] for r in records if r["kind"] == "test" and r["nll"] is not None]
+    return f"NLL {np.mean(nlls):.3f}" if nlls else ""
 
 
 def _all_seeds(
@@ -194,7 +184,7 @@ def _all_seeds(
         losses = losses_of(programs, last.weights, task.test, config.validation_words)
         found += [
             {"kind": "evaluation", "seed": seed, "step": s.step}
-            | {"train_loss": records.number(s.train_loss), "nll": records.number(s.nll)}
+            | {"train_loss": finite(s.train_loss), "nll": finite(s.nll)}
             for s in steps
         ]
         tested = records.test_record(task.corpus, losses, task.test.labels)
@@ -228,7 +218,7 @@ def _pilot(
             steps.append(step)
         nll = steps[-1].nll
         found.append({"kind": "tuning", "seed": seed, "learning_rate": rate})
-        found[-1] |= {"step": steps[-1].step, "nll": records.number(nll)}
+        found[-1] |= {"step": steps[-1].step, "nll": finite(nll)}
         score = nll if np.isfinite(nll) else np.inf
         if best is None or score < best[0]:
             best = (score, steps, rate)
@@ -271,7 +261,7 @@ def _time_all(
     display: Display,
 ) -> None:
     config = run.config
-    able = [job for job in jobs if _outcome(run, job) != "failed"]
+    able = [job for job in jobs if outcome(run, job.name) != "failed"]
     compiled = {job.contender.name: programs.get(job) for job in able}
     rounds = config.speed_rounds
 
@@ -311,10 +301,10 @@ def _described(corpus: Corpus) -> Record:
     }
 
 
-def _budget(config: WordsConfig, path: Path, corpus: Corpus) -> str:
+def _budget(config: WordsConfig, corpus: Corpus) -> str:
     rates = ", ".join(f"{rate:g}" for rate in config.learning_rates)
     return (
-        f"{path}: {corpus.ids.size:,} words, {corpus.distinct:,} of them different, a vocabulary "
+        f"{corpus.ids.size:,} words, {corpus.distinct:,} of them different, a vocabulary "
         f"of {len(corpus.words):,}; {config.seeds} seeds; every head gets {config.steps} steps of "
         f"Adagrad with {config.batch_size} words, at a rate chosen from {rates}"
     )

@@ -1,12 +1,10 @@
 """From what training yields to the lines of `metrics.jsonl`."""
 
-import math
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float, Int
 
 from experiments.run_directory import Record
+from experiments.statistics import finite
 from experiments.words.corpus import Corpus
 
 # The first rank past each bucket; the last bucket has all that is left.
@@ -32,15 +30,9 @@ def test_record(
     corpus: Corpus, losses: Float[np.ndarray, " words"], labels: Int[np.ndarray, " words"]
 ) -> Record:
     """Returns the test figures of one seed: the mean NLL, and that of each bucket."""
-    found: Record = {"nll": number(losses.mean()), "buckets": {}}
+    found: Record = {"nll": finite(losses.mean()), "buckets": {}}
     for name, ids in buckets(corpus):
         inside = losses[np.isin(labels, ids)]
-        mean = number(inside.mean()) if inside.size else None
+        mean = finite(inside.mean()) if inside.size else None
         found["buckets"][name] = {"words": int(inside.size), "nll": mean}
     return found
-
-
-def number(value: Any) -> float | None:
-    """Returns a number for JSON, which has no NaN and no infinity."""
-    converted = float(value)
-    return converted if math.isfinite(converted) else None

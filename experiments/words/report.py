@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.page import (
+    Plots,
     environment_facts,
     findings,
     gallery,
@@ -11,9 +12,9 @@ from experiments.page import (
     page,
     provenance,
     section,
+    write_plots,
 )
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
-from experiments.svg import Drawing, sheet
 from experiments.words import plots, report_tables
 from experiments.words.config import WordsConfig
 from experiments.words.results import summarise
@@ -29,9 +30,7 @@ def write_report(path: Path) -> Figures:
     results = summarise(config, blocks)
     write_json(path / RESULTS, results)
     drawings = _drawings(results)
-    (path / "plots").mkdir(exist_ok=True)
-    for name, (heading, columns, panels) in drawings.items():
-        write_text(path / "plots" / f"{name}.svg", sheet(panels, columns, heading))
+    write_plots(path, drawings)
     facts = {**_facts(results), **environment_facts(environment)}
     sections = [
         section("In short", findings(sentences(results))),
@@ -45,9 +44,9 @@ def write_report(path: Path) -> Figures:
     return results
 
 
-def _drawings(results: Figures) -> dict[str, tuple[str, int, list[Drawing]]]:
+def _drawings(results: Figures) -> Plots:
     """Returns the heading, the columns and the panels of each file of plots that has any."""
-    found: dict[str, tuple[str, int, list[Drawing]]] = {}
+    found: Plots = {}
     for task in results["tasks"]:
         name = task["name"]
         found[f"{name}_overview"] = (f"{name}: quality and speed", 1, [plots.overview(task)])
@@ -75,7 +74,7 @@ def _facts(results: Figures) -> dict[str, str]:
     }
 
 
-def _of_tasks(results: Figures, drawings: dict[str, tuple[str, int, list[Drawing]]]) -> list[str]:
+def _of_tasks(results: Figures, drawings: Plots) -> list[str]:
     parts = []
     for index, task in enumerate(results["tasks"]):
         name = task["name"]
@@ -97,7 +96,7 @@ def _of_tasks(results: Figures, drawings: dict[str, tuple[str, int, list[Drawing
     return parts
 
 
-def _of_scaling(results: Figures, drawings: dict[str, tuple[str, int, list[Drawing]]]) -> list[str]:
+def _of_scaling(results: Figures, drawings: Plots) -> list[str]:
     config = results["config"]
     about = (
         "One training step of the skip-gram model, its embeddings included, over a synthetic "

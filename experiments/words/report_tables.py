@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from experiments.html_tables import cell, filters, interval_text, row, table
-from experiments.plots import glyph_limit, interval_glyph
+from experiments.html_tables import cell, difference_cell, filters, plain_cell, row, table
+from experiments.plots import glyph_limit
 from experiments.words.heads import GROUPS
 
 Figures = dict[str, Any]
@@ -44,29 +44,13 @@ def _is(contender: Figures, group: str) -> bool:
 def _cells(place: str, contender: Figures, limit: float) -> list[str]:
     return [
         cell(contender["nll"], f"{place}.nll", 1.0, 3),
-        _difference(contender["difference"], f"{place}.difference", limit),
-        _plain(contender["perplexity"], f"{place}.perplexity", 1.0, 1),
+        difference_cell(contender["difference"], f"{place}.difference", limit, 1.0, 3),
+        plain_cell(contender["perplexity"], f"{place}.perplexity", 1.0, 1),
         cell(contender["words_per_second"], f"{place}.words_per_second", 1.0, 0),
         cell(contender["steps_per_second"], f"{place}.steps_per_second", 1.0, 1),
         cell(contender["speed_ratio"], f"{place}.speed_ratio", 1.0, 2),
-        _plain(contender["seconds_to_quality"], f"{place}.seconds_to_quality", 1.0, 2),
-        _plain(contender["temporary_bytes"], f"{place}.temporary_bytes", 1e-6, 1),
-        _plain(contender["head_bytes"], f"{place}.head_bytes", 1e-6, 1),
-        _plain(contender["learning_rate"], f"{place}.learning_rate", 1.0, 3),
+        plain_cell(contender["seconds_to_quality"], f"{place}.seconds_to_quality", 1.0, 2),
+        plain_cell(contender["temporary_bytes"], f"{place}.temporary_bytes", 1e-6, 1),
+        plain_cell(contender["head_bytes"], f"{place}.head_bytes", 1e-6, 1),
+        plain_cell(contender["learning_rate"], f"{place}.learning_rate", 1.0, 3),
     ]
-
-
-def _difference(difference: Figures | None, path: str, limit: float) -> str:
-    if difference is None:
-        return f'<td title="{path}" data-value="">–</td>'
-    word = difference["verdict"]
-    style = word if word in ("better", "worse") else "same"
-    text = f"<span class='{style}'>{interval_text(difference, 1.0, 3, '+')}</span>"
-    value = difference["estimate"]
-    glyph = interval_glyph(difference, limit)
-    return f'<td title="{word} · {path}" data-value="{value!r}">{glyph}{text}</td>'
-
-
-def _plain(value: float | None, path: str, factor: float, digits: int) -> str:
-    interval = None if value is None else {"estimate": value, "lower": None, "upper": None}
-    return cell(interval, path, factor, digits)

@@ -1,7 +1,8 @@
 """What the figures of a run show, in words: nothing is said that an interval does not carry."""
 
-from collections.abc import Sequence
 from typing import Any
+
+from experiments.wording import interval, verdicts
 
 Figures = dict[str, Any]
 
@@ -20,20 +21,13 @@ def _task(results: Figures, task: Figures) -> list[str]:
     found = []
     if reference and reference["nll"]:
         found.append(
-            f"`{name}`: full softmax reaches a test NLL of {_interval(reference['nll'])}, a "
+            f"`{name}`: full softmax reaches a test NLL of {interval(reference['nll'])}, a "
             f"perplexity of {reference['perplexity']:,.0f}."
         )
     compared = [c for c in contenders if c["difference"]]
     if compared:
-        better, worse = (
-            [c["name"] for c in compared if c["difference"]["verdict"] == word]
-            for word in ("better", "worse")
-        )
-        rest = len(compared) - len(better) - len(worse)
-        parts = [f"{_listed(better)} better" if better else "none is better"]
-        parts.append(f"{_listed(worse)} worse" if worse else "none is worse")
-        parts.append(f"for {rest} of {len(compared)} no difference is shown")
-        found.append(f"`{name}`: after the same steps, against full softmax: {'; '.join(parts)}.")
+        shown = verdicts({c["name"]: c["difference"] for c in compared})
+        found.append(f"`{name}`: after the same steps, against full softmax: {shown}.")
     found += _speed(results, task)
     found += [
         f"`{name}`: `{c['name']}` {c['status']}: {c['why']}."
@@ -78,14 +72,3 @@ def _scaling(results: Figures) -> list[str]:
             f"many times as long: {listed}."
         )
     return found
-
-
-def _interval(interval: Figures) -> str:
-    if interval["lower"] is None:
-        return f"{interval['estimate']:.3f}"
-    return f"{interval['estimate']:.3f} ± {(interval['upper'] - interval['lower']) / 2:.3f}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names)
-    return f"{shown} {'is' if len(names) == 1 else 'are'}"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.measured import layout
+from experiments.measured import layout, plus_minus
 
 Figures = dict[str, Any]
 _MARKS = {"better": "+", "worse": "-", "no difference shown": " "}
@@ -60,8 +60,8 @@ def _row(contender: Figures) -> list[str]:
     rate = contender["learning_rate"]
     return [
         contender["name"] + ("" if contender["status"] == "trained" else " !!"),
-        _plus_minus(contender["nll"], 3),
-        _plus_minus(difference, 3, "+") + mark,
+        plus_minus(contender["nll"], 1.0, 3),
+        plus_minus(difference, 1.0, 3, "+") + mark,
         _number(contender["perplexity"], 1),
         "–" if words is None else f"{words['estimate']:,.0f}",
         "–" if ratio is None else f"{ratio['estimate']:.1f}x",
@@ -78,12 +78,3 @@ def _million(count: float | None) -> float | None:
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _plus_minus(interval: Figures | None, digits: int, sign: str = "") -> str:
-    if interval is None or interval["estimate"] is None:
-        return "–"
-    estimate = f"{interval['estimate']:{sign}.{digits}f}"
-    if interval["lower"] is None or interval["upper"] is None:
-        return estimate
-    return f"{estimate} ±{(interval['upper'] - interval['lower']) / 2.0:.{digits}f}"
