@@ -1,6 +1,5 @@
 """From the records of a run to its figures: the only place where they are computed."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,6 +12,8 @@ from experiments.contenders import REFERENCE, Contender, chosen_contenders
 from experiments.run_directory import Record
 from experiments.statistics import (
     Interval,
+    as_json,
+    finite,
     mean_interval,
     median_interval,
     paired_difference,
@@ -68,7 +69,7 @@ def _figures(config: Config, blocks: Blocks, contender: Contender, comparisons: 
         "status": outcome["status"],
         "why": outcome["why"],
         "learning_rates": dict(Counter(f"{r['learning_rate']:g}" for r in tests)),
-        "metrics": {n: _json(_interval(config, [r[n] for r in tests])) for n in names},
+        "metrics": {n: as_json(_interval(config, [r[n] for r in tests])) for n in names},
         "differences": _differences(config, blocks, contender.name, comparisons),
         "learned": _learned(config, tests),
         "curve": _curve(config, block),
@@ -94,7 +95,7 @@ def _differences(config: Config, blocks: Blocks, name: str, comparisons: int) ->
         )
         difference = paired_difference(values, reference, config.confidence, comparisons)
         shown = {"verdict": verdict(difference, better)}
-        found[metric] = (_json(difference) or {}) | shown
+        found[metric] = (as_json(difference) or {}) | shown
     return found
 
 
@@ -104,7 +105,7 @@ def _by_seed(block: Sequence[Record]) -> dict[int, Record]:
 
 def _learned(config: Config, tests: Sequence[Record]) -> Record:
     names = tests[0].get("learned", {}) if tests else {}
-    return {n: _json(_interval(config, [r["learned"][n] for r in tests])) for n in names}
+    return {n: as_json(_interval(config, [r["learned"][n] for r in tests])) for n in names}
 
 
 def _curve(config: Config, block: Sequence[Record]) -> Record:
@@ -116,9 +117,9 @@ def _curve(config: Config, block: Sequence[Record]) -> Record:
     intervals = [mean_interval(values, config.confidence) for values in steps.values()]
     return {
         "step": list(steps),
-        "estimate": [_finite(i.estimate) for i in intervals],
-        "lower": [_finite(i.lower) for i in intervals],
-        "upper": [_finite(i.upper) for i in intervals],
+        "estimate": [finite(i.estimate) for i in intervals],
+        "lower": [finite(i.lower) for i in intervals],
+        "upper": [finite(i.upper) for i in intervals],
     }
 
 
@@ -142,20 +143,5 @@ def _speed(config: Config, blocks: Blocks, name: str) -> Record:
     ratio = None
     if REFERENCE in rounds:
         ratios = [a / b for a, b in zip(rounds[name], rounds[REFERENCE], strict=True)]
-        ratio = _json(median_interval(ratios, config.confidence))
-    return {"steps_per_second": _json(own), "speed_ratio": ratio, **times}
-
-
-def _json(interval: Interval | None) -> Record | None:
-    if interval is None:
-        return None
-    return {
-        "estimate": _finite(interval.estimate),
-        "lower": _finite(interval.lower),
-        "upper": _finite(interval.upper),
-        "count": interval.count,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        ratio = as_json(median_interval(ratios, config.confidence))
+    return {"steps_per_second": as_json(own), "speed_ratio": ratio, **times}

@@ -82,3 +82,20 @@ def verdict(difference: Interval, better: Literal["higher", "lower", "neither"])
     if better == "neither":
         return "more" if positive else "less"
     return "better" if positive == (better == "higher") else "worse"
+
+
+def as_json(interval: Interval | None) -> dict[str, float | int | None] | None:
+    """Returns an interval ready for JSON, which has no infinity: such a limit is None."""
+    if interval is None:
+        return None
+    return {
+        "estimate": finite(interval.estimate),
+        "lower": finite(interval.lower),
+        "upper": finite(interval.upper),
+        "count": interval.count,
+    }
+
+
+def finite(value: float) -> float | None:
+    """Returns a number for JSON, which has no NaN and no infinity."""
+    return value if math.isfinite(value) else None

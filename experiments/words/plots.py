@@ -1,10 +1,10 @@
 """Drawings of a comparison on words: small panels for each head, beside full softmax in grey."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.svg import Drawing, Scale
+from experiments.ticks import apart, levels, powers, short
 
 Figures = dict[str, Any]
 _WIDTH, _HEIGHT = 190.0, 130.0
@@ -22,11 +22,11 @@ def overview(task: Figures) -> Drawing:
     x = Scale(min(rates) / 1.3, max(rates) * 1.3, 44, 440, log=True)
     margin = max(0.08 * (max(nlls) - min(nlls)), 0.02)
     y = Scale(min(nlls) - margin, max(nlls) + margin, 262, 14)
-    drawing.axes(x, y, _powers(x, _short), _levels(y))
+    drawing.axes(x, y, powers(x, short), levels(y))
     drawing.text(x.end, 292, "words per second of training →", "note", "end")
     drawing.text(4, 9, "test NLL ↓ is better", "note")
     points = sorted(zip(nlls, rates, shown, strict=True), key=lambda p: -p[0])
-    heights = _apart([y(nll) for nll, _, _ in points], 12.0, 14.0, 262.0)
+    heights = apart([y(nll) for nll, _, _ in points], 12.0, 14.0, 262.0)
     for (nll, rate, contender), height in zip(points, heights, strict=True):
         drawing.line([(x(rate), y(nll)), (470, height)], "grid")
         drawing.dot(x(rate), y(nll), 4.0, f"{contender['group']} fill")
@@ -49,7 +49,7 @@ def learning_curves(task: Figures) -> list[Drawing]:
     drawings = []
     for contender in shown:
         drawing = Drawing(_WIDTH, _HEIGHT, contender["name"])
-        drawing.axes(x, y, _powers(x, _seconds), _levels(y))
+        drawing.axes(x, y, powers(x, _seconds), levels(y))
         if task["quality"] is not None:
             level = y(task["quality"])
             drawing.line([(x.start, level), (x.end, level)], "zero")
@@ -74,7 +74,7 @@ def bucket_panels(task: Figures) -> list[Drawing]:
         drawing = Drawing(_WIDTH, _HEIGHT, contender["name"])
         names = [_bucket(bucket["name"]) for bucket in contender["buckets"]]
         x = Scale(0.0, float(len(names)), _LEFT, _RIGHT)
-        drawing.axes(x, y, [(i + 0.5, name) for i, name in enumerate(names)], _levels(y))
+        drawing.axes(x, y, [(i + 0.5, name) for i, name in enumerate(names)], levels(y))
         for i, bucket in enumerate(contender["buckets"]):
             value = _minus(bucket)
             if value is not None:
@@ -106,7 +106,7 @@ def scaling_panels(
     drawings = []
     for name in heads:
         drawing = Drawing(_WIDTH, _HEIGHT, name)
-        drawing.axes(x, y, [(size, _short(size)) for size in sizes], _powers(y, label))
+        drawing.axes(x, y, [(size, short(size)) for size in sizes], powers(y, label))
         for line in ("full", name):
             if line in heads:
                 style = heads[line]["group"] if line == name else "quiet"
@@ -148,47 +148,6 @@ def _band(
     drawing.dot(x(points[-1][0]), y(points[-1][1]), 2.4, f"{style} fill")
 
 
-def _apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Returns rising heights at least `gap` apart, near the given ones and inside the limits."""
-    placed: list[float] = []
-    for height in heights:
-        placed.append(max(height, placed[-1] + gap if placed else low))
-    for i in range(len(placed) - 1, -1, -1):
-        limit = high if i == len(placed) - 1 else placed[i + 1] - gap
-        placed[i] = min(placed[i], limit)
-    return placed
-
-
-def _powers(scale: Scale, label: Callable[[float], str]) -> list[tuple[float, str]]:
-    """Returns ticks of a logarithmic scale: powers of ten, or 1, 3, 10 where these are few."""
-    for factors in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
-        exponents = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
-        ticks = [f * 10.0**e for e in exponents for f in factors]
-        inside = [t for t in ticks if scale.low <= t <= scale.high]
-        if len(inside) >= 2:
-            break
-    kept = inside[:: max(1, math.ceil(len(inside) / 5))]
-    return [(tick, label(tick)) for tick in kept]
-
-
-def _levels(scale: Scale) -> list[tuple[float, str]]:
-    """Returns three to seven round ticks of a linear scale."""
-    width = scale.high - scale.low
-    step = 10.0 ** math.floor(math.log10(width))
-    step = next(step * f for f in (1.0, 0.5, 0.2, 0.1) if width / (step * f) >= 3.0)
-    first = math.ceil(scale.low / step)
-    ticks = [i * step for i in range(first, math.floor(scale.high / step) + 1)]
-    return [(tick, f"{tick:.{max(0, -math.floor(math.log10(step)))}f}") for tick in ticks]
-
-
-def _short(number: float) -> str:
-    """Returns 10k for 10,000."""
-    for size, mark in ((1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:g}{mark}"
-    return f"{number:g}"
-
-
 def _seconds(seconds: float) -> str:
     for size, mark in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= size * (1 - 1e-9):
@@ -206,4 +165,4 @@ def _bytes(count: float) -> str:
 def _bucket(name: str) -> str:
     """Returns the rank before a bucket's first, 1 for the first one, or `rest`."""
     first = name.split("–")[0]
-    return _short(float(first.replace(",", "")) - 1 or 1) if "–" in name else "rest"
+    return short(float(first.replace(",", "")) - 1 or 1) if "–" in name else "rest"

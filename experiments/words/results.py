@@ -9,7 +9,7 @@ import numpy as np
 from experiments.base_config import to_json
 from experiments.run_directory import Record
 from experiments.statistics import (
-    Interval,
+    as_json,
     mean_interval,
     median_interval,
     paired_difference,
@@ -73,7 +73,7 @@ def _figures(
         "status": outcome["status"],
         "why": outcome["why"],
         "learning_rate": tests[0]["learning_rate"] if tests else None,
-        "nll": _json(mean_interval(nlls, config.confidence)) if nlls else None,
+        "nll": as_json(mean_interval(nlls, config.confidence)) if nlls else None,
         "perplexity": math.exp(float(np.mean(nlls))) if nlls else None,
         "difference": _difference(config, blocks, task, contender.name, comparisons),
         "buckets": _buckets(config, tests),
@@ -96,7 +96,7 @@ def _difference(
     pairs = [(ours[seed], theirs[seed]) for seed in sorted(theirs)]
     values, reference = zip(*pairs, strict=True)
     difference = paired_difference(values, reference, config.confidence, comparisons)
-    return {**(_json(difference) or {}), "verdict": verdict(difference, "lower")}
+    return {**(as_json(difference) or {}), "verdict": verdict(difference, "lower")}
 
 
 def _buckets(config: WordsConfig, tests: Sequence[Record]) -> list[Record]:
@@ -104,7 +104,7 @@ def _buckets(config: WordsConfig, tests: Sequence[Record]) -> list[Record]:
     for name in tests[0]["buckets"] if tests else ():
         parts = [r["buckets"][name] for r in tests]
         values = [part["nll"] for part in parts if part["nll"] is not None]
-        interval = _json(mean_interval(values, config.confidence)) if values else None
+        interval = as_json(mean_interval(values, config.confidence)) if values else None
         found.append({"name": name, "words": parts[0]["words"], "nll": interval})
     return found
 
@@ -144,10 +144,10 @@ def _speed(config: WordsConfig, blocks: Blocks, task: TaskName, contender: Conte
     ratio = None
     if REFERENCE in rounds:
         ratios = [a / b for a, b in zip(own, rounds[REFERENCE], strict=True)]
-        ratio = _json(median_interval(ratios, config.confidence))
+        ratio = as_json(median_interval(ratios, config.confidence))
     return {
-        "steps_per_second": _json(median_interval(own, config.confidence)),
-        "words_per_second": _json(median_interval(words, config.confidence)),
+        "steps_per_second": as_json(median_interval(own, config.confidence)),
+        "words_per_second": as_json(median_interval(words, config.confidence)),
         "speed_ratio": ratio,
     }
 
@@ -203,23 +203,10 @@ def _scaling(config: WordsConfig, blocks: Blocks, contenders: Sequence[Contender
                 sizes.append(
                     {
                         "classes": classes,
-                        "seconds": _json(median_interval(times, config.confidence)),
+                        "seconds": as_json(median_interval(times, config.confidence)),
                         "temporary_bytes": memory["temporary_bytes"],
                         "head_bytes": memory["head_bytes"],
                     }
                 )
         found.append({"name": contender.name, "group": contender.group, "sizes": sizes})
     return found
-
-
-def _json(interval: Interval) -> Record:
-    return {
-        "estimate": _finite(interval.estimate),
-        "lower": _finite(interval.lower),
-        "upper": _finite(interval.upper),
-        "count": interval.count,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
