@@ -30,7 +30,7 @@ import softmax_variants as sv
 from experiments import skipgram, skipgram_heads
 from experiments.skipgram import Text
 from experiments.skipgram_objectives import Negatives, Paths
-from experiments.words.corpus import text_files
+from experiments.texts import text_files
 
 FEATURES, WINDOW, NEGATIVES, MIN_COUNT = 100, 5, 5, 5
 RATE, LAST_RATE = 0.025, 0.0001

@@ -1,4 +1,4 @@
-"""Programs that are compiled while others run."""
+"""Programs that are compiled while others run, and how many steps one call of them takes."""
 
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Program = TypeVar("_Program")
+# Steps of one call at most: what a timed measurement takes.
+BLOCK = 20
 
 
 class AheadOfTime(Generic[_Key, _Program]):
@@ -22,3 +24,8 @@ class AheadOfTime(Generic[_Key, _Program]):
     def close(self) -> None:
         """Drops what has not been started; what is being compiled ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def block_of(chunk: int) -> int:
+    """Returns the largest number of steps up to `BLOCK` that divides a chunk."""
+    return max(b for b in range(1, min(chunk, BLOCK) + 1) if chunk % b == 0)

@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,3 +73,22 @@ def ratios(timing: Timing, reference: Timing) -> list[float]:
         for number, seconds in zip(timing.rounds, timing.seconds, strict=True)
         if number in known
     ]
+
+
+def in_turns(
+    rates: Mapping[str, Callable[[int], float]], rounds: int, advance: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """Measures each contender's steps per second once a round; each round begins with another.
+
+    `rates[name](round)` runs some steps and returns their rate. Returns records of a run.
+    """
+    names = list(rates)
+    found: list[dict[str, Any]] = []
+    for turn in range(rounds):
+        for place in range(len(names)):
+            name = names[(place + turn) % len(names)]
+            rate = rates[name](turn)
+            advance()
+            record = {"kind": "speed", "contender": name, "round": turn}
+            found.append({**record, "steps_per_second": round(rate, 4)})
+    return found

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.blocks import attempt, is_missing, open_run, outcome
-from experiments.compiling import AheadOfTime
+from experiments.compiling import AheadOfTime, block_of
 from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory
@@ -27,7 +27,6 @@ from experiments.words.train import (
     Programs,
     State,
     batches_of,
-    block_of,
     compile_programs,
     initial_state,
     losses_of,

@@ -4,23 +4,20 @@ import dataclasses
 import hashlib
 import itertools
 import re
-import sysconfig
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from experiments.errors import UserError
+from experiments.texts import source_of, text_files, texts
 from experiments.words.config import WordsConfig
 
 # Stands for every word that is not in the vocabulary. No word has these characters.
 OTHERS = "<others>"
 # A word is a run of letters, digits and underscores; identifiers stay whole.
 _WORD = re.compile(r"\w+")
-_SUFFIXES = (".py", ".rst", ".txt")
-_NOT_OF_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 
 
 class Places(NamedTuple):
@@ -68,13 +65,11 @@ class Corpus:
     def load(cls, config: WordsConfig) -> "Corpus":
         """Reads the text that a config names; what cannot be used is a UserError."""
         files = text_files(config.data_path)
-        documents = [_WORD.findall(text) for text in _texts(files)]
+        documents = [_WORD.findall(text) for text in texts(files)]
         documents = [document for document in documents if document]
         if not documents:
             raise UserError(f"data_path: expected words, found none in {len(files)} files")
-        files_word = "file" if len(files) == 1 else "files"
-        named = ", ".join(config.data_path) or "the standard library of Python"
-        return cls.of_documents(documents, config, f"{named} ({len(files):,} {files_word})")
+        return cls.of_documents(documents, config, source_of(config.data_path, files))
 
     @classmethod
     def of_documents(
@@ -94,39 +89,6 @@ class Corpus:
         trained = np.bincount(raw[parts["training"].position], minlength=len(first_ids))
         words, table, counts = _vocabulary(tuple(first_ids), trained, config)
         return cls(words, table[raw], counts, parts, len(first_ids), source)
-
-
-def text_files(paths: Sequence[str]) -> list[Path]:
-    """Returns the files of a corpus in an order that depends on their names alone."""
-    if not paths:
-        root = Path(sysconfig.get_paths()["stdlib"])
-        files = sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).parts)
-        inside = [f for f in files if not _NOT_OF_THE_LIBRARY & {*f.relative_to(root).parts}]
-        if not inside:
-            raise UserError(f"the standard library has no Python files in {root}; give --data-path")
-        return inside
-    files = []
-    for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
-            if not found:
-                raise UserError(f"data_path: {name!r} has no files that end in .py, .rst or .txt")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise UserError(f"data_path: no file or folder {name!r}")
-    return files
-
-
-def _texts(files: Sequence[Path]) -> Iterator[str]:
-    for file in files:
-        try:
-            # A few files of the standard library test encodings, and are not UTF-8.
-            yield file.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise UserError(f"data_path: {str(file)!r} cannot be read: {error.strerror}") from error
 
 
 def divided(lengths: Sequence[int], config: WordsConfig) -> dict[str, Places]:

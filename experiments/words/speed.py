@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.run_directory import Record
+from experiments.timing import in_turns
 from experiments.words.train import Batches, Programs, State
 
 
@@ -21,17 +22,12 @@ def measure(
 
     `batches` gives the same for every head in one round. Each round starts with another head.
     """
-    names = list(programs)
-    found: list[Record] = []
-    for turn in range(rounds):
-        for place in range(len(names)):
-            name = names[(place + turn) % len(names)]
-            of = programs[name]
-            rate = of.block / _seconds(of, states(of), batches(of, turn))
-            advance()
-            record = {"kind": "speed", "contender": name, "round": turn}
-            found.append({**record, "steps_per_second": round(rate, 4)})
-    return found
+
+    def rate_of(of: Programs) -> Callable[[int], float]:
+        return lambda turn: of.block / _seconds(of, states(of), batches(of, turn))
+
+    rates = {name: rate_of(of) for name, of in programs.items()}
+    return in_turns(rates, rounds, advance)
 
 
 def _seconds(programs: Programs, state: State, batches: Batches) -> float:

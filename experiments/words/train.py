@@ -25,9 +25,6 @@ from experiments.words.heads import Contender, Setting
 from experiments.words.model import Body, body_shapes, hidden_of, initial_body, initial_key
 from softmax_variants import rows
 
-# Steps of one call at most: what a timed measurement takes.
-BLOCK = 20
-
 
 class Weights(NamedTuple):
     """All that is trained."""
@@ -91,11 +88,6 @@ class Progress(NamedTuple):
     step: int
     train_loss: float
     weights: Weights
-
-
-def block_of(chunk: int) -> int:
-    """Returns the largest number of steps up to `BLOCK` that divides a chunk."""
-    return max(b for b in range(1, min(chunk, BLOCK) + 1) if chunk % b == 0)
 
 
 def compile_programs(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.errors import UserError
+from experiments.texts import text_files
 from experiments.words.config import WordsConfig
-from experiments.words.corpus import OTHERS, Corpus, divided, text_files
+from experiments.words.corpus import OTHERS, Corpus, divided
 
 CONFIG = WordsConfig(vocabulary=10, passage=50, held_out=4, context=2, window=2, num_sampled=5)
 
