@@ -32,6 +32,8 @@ LAYERS: dict[str, set[str]] = {
     "attention": _BASE | {"maps"},
     "rows": {"_typing", "_validation", "_numerics", "heads"},
     "variants": _BASE | {"maps", "losses", "heads"},
+    # What the two sets of layers for Flax share.
+    "_modules": _BASE | {"maps", "attention", "heads", "variants"},
 }
 # These see everything, and nobody sees them: the package never needs what they need.
 OPTIONAL = {"nnx", "linen", "testing"}

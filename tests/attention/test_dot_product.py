@@ -346,8 +346,9 @@ def test_a_mask_of_the_numbers_0_and_1_serves_and_another_does_not(
     want = attend(*arrays, mask=mask)
     np.testing.assert_array_equal(attend(*arrays, mask=mask.astype(jnp.float32)), want)
     additive = jnp.where(mask, 0, -1e9)
+    query, keys, value = arrays
     with pytest.raises(TypeError, match=r"mask must be boolean.*pass what is added"):
-        sv.dot_product_attention(*arrays, None, additive)
+        sv.dot_product_attention(query, keys, value, mask=additive)
     found = attend(*arrays, mask=additive)
     read = np.any(np.asarray(~mask)[:, 0], axis=-1)  # a query all of whose pairs are 0 sees nothing
     np.testing.assert_array_equal(np.isnan(found).all((-1, -2)), read)
