@@ -42,7 +42,10 @@ EVERYTHING = set(LAYERS) | OPTIONAL
 ALLOWED = LAYERS | dict.fromkeys(OPTIONAL, EVERYTHING) | {"__init__": set(LAYERS)}
 
 # Loaded only where they are used, so that `import softmax_variants` costs what `import jax` costs.
-HEAVY = ("optax", "chex", "flax", "matplotlib", "sklearn", "orbax", "tyro", "rich", "pandas")
+HEAVY = (
+    *("optax", "chex", "flax", "equinox", "orbax"),
+    *("matplotlib", "sklearn", "tyro", "rich", "pandas"),
+)
 
 
 def package_files() -> list[Path]:
