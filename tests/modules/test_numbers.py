@@ -126,14 +126,17 @@ def test_a_mixture_of_softmaxes_is_mixed_as_it_says(rng: np.random.Generator) ->
             latent = np.tanh(p["latent_weight"][k] @ hidden[b] + p["latent_bias"][k])
             scores = np.exp(p["weight"] @ latent + p["bias"])
             want[b] += prior[k] / prior.sum() * scores / scores.sum()
-    found = layer(hidden)
-    np.testing.assert_allclose(found, want, atol=1e-6)
-    np.testing.assert_allclose(layer.log_probs(hidden), np.log(want), atol=1e-5)
-    variables = {"params": {"mixture": params}}
-    of_linen = svl.MixtureOfSoftmaxes(4, 6, 3)
-    np.testing.assert_array_equal(of_linen.apply(variables, hidden), found)
-    logs = of_linen.apply(variables, hidden, method="log_probs")
-    np.testing.assert_array_equal(logs, layer.log_probs(hidden))
+    of_linen: Any = svl.MixtureOfSoftmaxes(4, 6, 3)
+
+    @jax.jit
+    def of_both(params: Any, hidden: jax.Array) -> Any:
+        variables = {"params": {"mixture": params}}
+        of_linens = [of_linen.apply(variables, hidden, method=m) for m in (None, "log_probs")]
+        return [layer(hidden), layer.log_probs(hidden)], of_linens
+
+    for found, logs in of_both(params, hidden):
+        np.testing.assert_allclose(found, want, atol=1e-6)
+        np.testing.assert_allclose(logs, np.log(want), atol=1e-5)
 
 
 ATTENTION: dict[str, dict[str, Any]] = {
@@ -186,17 +189,18 @@ def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Ge
     plain.attention_fn = functools.partial(
         sv.dot_product_attention, normalizer=functools.partial(sv.entmax, alpha=alpha)
     )
-    want = plain(x, is_causal=True)
-    np.testing.assert_allclose(layer(x), want, atol=1e-6)
+    found, want = jax.jit(lambda x: [layer(x), plain(x, is_causal=True)])(x)
+    np.testing.assert_allclose(found, want, atol=1e-6)
     # Decoding sees the cache and nothing else, in whatever way Flax passes `is_causal` on.
     layer.init_cache(x.shape)
-    steps = [layer(x[:, t : t + 1], decode=True) for t in range(LENGTH)]
+    step = nnx.jit(lambda layer, x: layer(x, decode=True))
+    steps = [step(layer, x[:, t : t + 1]) for t in range(LENGTH)]
     np.testing.assert_allclose(jnp.concatenate(steps, 1), want, atol=1e-6)
 
     of_linen: Any = svl.MultiHeadAttention(
         HEADS, normalizer=svl.Entmax((HEADS, 1, 1)), is_causal=True
     )
-    variables: Any = of_linen.init(jax.random.key(0), x)
+    variables: Any = jax.jit(of_linen.init)(jax.random.key(0), x)
     projections = {
         name: {"kernel": getattr(layer, name).kernel[...], "bias": getattr(layer, name).bias[...]}
         for name in ("query", "key", "value", "out")
@@ -205,12 +209,13 @@ def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Ge
     params["normalizer"] = {"raw_alpha": raw}
     np.testing.assert_allclose(of_linen.apply({"params": params}, x), want, atol=1e-6)
     decoder = of_linen.clone(decode=True)
-    cache = decoder.init(jax.random.key(0), x)["cache"]
+    cache = jax.jit(decoder.init)(jax.random.key(0), x)["cache"]
+    of_cache = jax.jit(
+        lambda cache, x: decoder.apply({"params": params, "cache": cache}, x, mutable="cache")
+    )
     steps = []
     for t in range(LENGTH):
-        out, changed = decoder.apply(
-            {"params": params, "cache": cache}, x[:, t : t + 1], mutable="cache"
-        )
+        out, changed = of_cache(cache, x[:, t : t + 1])
         cache = changed["cache"]
         steps.append(out)
     np.testing.assert_allclose(jnp.concatenate(steps, 1), want, atol=1e-6)
