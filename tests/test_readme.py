@@ -1,35 +1,25 @@
 """The README and the pages: examples run, what is named exists, the table is that of variants."""
 
 import re
-from pathlib import Path
-from typing import Any
 
-import jax
 import pytest
 
 import softmax_variants as sv
 from experiments import cli
+from tests.pages import PAGES, ROOT, programs, run
 from tests.test_public_api import public_names
 
-ROOT = Path(__file__).parents[1]
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-}
-README = PAGES["README.md"]
-
-
-def blocks_of(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-
-
-BLOCKS = blocks_of(README)
+README, BLOCKS = PAGES["README.md"], programs("README.md")
+# Each has a test of its own, which looks at what was trained.
+TESTED = {"README.md", "docs/equinox.md", "docs/flax.md", "docs/large_tables.md"}
 
 
 def titled(block: str) -> str:
-    if "flax" not in block:
-        return "heads" if "heads" in block else "plain"
-    return "nnx" if "import nnx" in block else "linen"
+    if "attention" in block:
+        return "attention"
+    if "flax" in block:
+        return "nnx"
+    return "heads" if "heads" in block else "plain"
 
 
 def test_the_table_is_the_generated_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,35 +32,18 @@ def test_the_table_is_the_generated_one(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    assert sorted(map(titled, BLOCKS)) == ["heads", "linen", "nnx", "plain"]
+    assert sorted(map(titled, BLOCKS)) == ["attention", "heads", "nnx", "plain"]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=titled)
 def test_the_example_runs(block: str) -> None:
     if "flax" in block:
         pytest.importorskip("flax", reason="the example is a Flax model")
-    run(block, "README.md", {"__name__": "readme"})
+    run("README.md", block)
 
 
-def run(block: str, name: str, names: dict[str, Any]) -> None:
-    """Runs an example with jax as it comes, as a reader does, not with strict promotion."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(block, name, "exec"), names)
-
-
-# test_rows_training.py runs this one, and looks at what it has trained.
-RUN_ELSEWHERE = {"README.md", "docs/large_tables.md"}
-
-
-@pytest.mark.parametrize(
-    "name", [name for name, page in PAGES.items() if name not in RUN_ELSEWHERE and blocks_of(page)]
-)
-def test_the_examples_of_a_page_run_one_after_the_other(name: str) -> None:
-    if "flax" in "".join(blocks_of(PAGES[name])):
-        pytest.importorskip("flax", reason="the examples are Flax models")
-    names: dict[str, Any] = {"__name__": "page"}
-    for block in blocks_of(PAGES[name]):
-        run(block, name, names)
+def test_no_program_is_left_untested() -> None:
+    assert {page for page in PAGES if programs(page)} == TESTED
 
 
 @pytest.mark.parametrize("name", public_names())

@@ -1,7 +1,6 @@
 """Training steps of rows: gradients of a head, buffers in place, and a body of Flax."""
 
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ from jax import lax
 
 from softmax_variants import rows
 from softmax_variants.heads._head import Params, Plan
+from tests.pages import programs, run
 
 CLASSES, FEATURES, EXAMPLES, SAMPLES = 20, 4, 6, 5
 
@@ -184,12 +184,8 @@ def test_a_skip_gram_model_trains_both_of_its_tables(rng: np.random.Generator) -
 def test_the_example_with_a_body_of_flax_trains() -> None:
     """The page's own program: a body of Flax between an input and an output table."""
     pytest.importorskip("flax", reason="the body of this example is Flax's")
-    page = (Path(__file__).parents[1] / "docs" / "large_tables.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    names: dict[str, Any] = {"__name__": "page"}
-    # A reader runs the example with jax as it comes, not with this suite's strict promotion.
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(program, "large_tables.md", "exec"), names)
+    (program,) = programs("docs/large_tables.md")
+    names = run("docs/large_tables.md", program)
     history, labels = names["history"], np.asarray(names["labels"])
     assert np.mean(history[-3:]) < history[0] / 2
     trained = np.flatnonzero(np.asarray(names["tables"]["output"]["weight"]).any(axis=1))
