@@ -113,7 +113,7 @@ def _moved(
 
         def seen(carry: tuple[Array, Array]) -> tuple[Array, Array]:
             products = block.products()
-            below = gap(block.scores(products), row.top)
+            below = gap(block.scores(products), row)
             p, s = weights(plan.kind, below, row, given.alpha)
 
             def add(carry: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -202,7 +202,7 @@ def _moments(plan: Plan, inputs: Parts, known: Parts, found: Parts, query: Array
         block = Block.of(plan, *apart(part), query, key)
 
         def seen(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            s = weights(plan.kind, gap(block.scores(block.products()), row.top), row, alpha).slope
+            s = weights(plan.kind, gap(block.scores(block.products()), row), row, alpha).slope
             total = carry[0] + jnp.sum(s, axis=-1, keepdims=True)
             return total, carry[1] + sums_of(s, block.inputs.keys.value)
 

@@ -64,5 +64,5 @@ def _finished(state: State, sinks: Array | None) -> tuple[Array, Row]:
         top, total, value = merged(state, (extra, beside, jnp.zeros_like(value)))
     log_total = jnp.log(jnp.where(total == 0, 1, total))
     zero = jnp.zeros_like(total)
-    row = Row(finite_top(top), log_total, zero, zero - jnp.inf, zero + 1)
+    row = Row(finite_top(top), zero, log_total, zero, zero - jnp.inf, zero + 1)
     return value * safe_divide(jnp.ones_like(total), total), row

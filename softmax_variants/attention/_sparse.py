@@ -11,6 +11,7 @@ from softmax_variants._threshold import Closed, Power, Rows, solve
 from softmax_variants._typing import Array
 from softmax_variants.attention._blocks import Block, Plan, sums_of, wide
 from softmax_variants.attention._parts import Parts, apart, together
+from softmax_variants.attention._steep_rows import loosened, refined
 from softmax_variants.attention._weights import Row, Weights, gap, weights
 
 _GROUP = 32  # keys of which the start of Newton's method sees the largest alone
@@ -90,9 +91,10 @@ def entmax_rows(
     """The outputs, what the weights follow from, the slopes' sum, and the mean value by slopes."""
     found = survey(plan, inputs, known, query)
     alpha, n = inputs.rows.alpha, inputs.rows.sinks
-    if alpha is not None:
-        alpha = jnp.where((alpha >= 1) & (alpha < jnp.inf), alpha, jnp.nan)
     row = _solved(plan, found, alpha, n)
+    steep = None
+    if plan.kind.exponent is None:
+        row, steep = _exact(found, row, alpha, n)
     sums = _summed(plan, inputs, found, row, alpha, moments)
     total, slope = sums.total, sums.slope
     if n is not None:
@@ -100,6 +102,7 @@ def entmax_rows(
         total, slope = total + n * sink.weight, slope + n * sink.slope
     scale = safe_divide(jnp.ones_like(total), total)
     row = row._replace(scale=scale)
+    row = row if steep is None else loosened(row, steep)
     moment = None
     if sums.moment is not None:
         moment = sums.moment * safe_divide(jnp.ones_like(slope), slope)
@@ -126,7 +129,7 @@ def _summed(
         scores, best, value = block
 
         def add(sums: Sums) -> Sums:
-            p, s = weights(plan.kind, gap(scores, row.top), row, alpha)
+            p, s = weights(plan.kind, gap(scores, row), row, alpha)
             return Sums(
                 sums.total + jnp.sum(p, axis=-1, keepdims=True),
                 sums.slope + jnp.sum(s, axis=-1, keepdims=True),
@@ -134,7 +137,7 @@ def _summed(
                 None if sums.moment is None else sums.moment + sums_of(s, value),
             )
 
-        largest = weights(plan.kind, gap(best, row.top), row, alpha).weight
+        largest = weights(plan.kind, gap(best, row), row, alpha).weight
         return lax.cond(jnp.any(largest != 0), add, lambda sums: sums, sums), None
 
     values = plan.layout.cut_keys(inputs.keys.value, plan.shape[4])
@@ -166,7 +169,23 @@ def _solved(plan: Plan, found: Survey, alpha: Array | None, n: Array | None) -> 
     # In the family of products the unknown is the threshold itself, in the other what it leaves.
     lead = offset if isinstance(family, Closed) else 1 - family.base - offset
     zero = jnp.zeros_like(top)
-    return Row(top, lead / eps, offset, zero - jnp.inf, zero + 1)
+    return Row(top, zero, lead / eps, offset, zero - jnp.inf, zero + 1)
+
+
+def _exact(
+    found: Survey, row: Row, alpha: Array | None, n: Array | None
+) -> tuple[Row, Array]:
+    """The row with the exact support where alpha is above 2, and where that is."""
+    assert alpha is not None
+    eps = Power.of(jnp.broadcast_to(alpha, row.top.shape)).eps
+    pending = (eps > 1) & jnp.isfinite(found.top) & jnp.isfinite(row.offset)
+    row = lax.cond(
+        jnp.any(pending),
+        lambda row: refined(found.scores, row, eps, n, found.top, pending),
+        lambda row: row,
+        row,
+    )
+    return row, pending
 
 
 def _sinks_top(n: Array, eps: Array) -> Array:
@@ -202,12 +221,12 @@ def _newton_sums(
         scores, best = block
 
         def add(sums: tuple[Array, Array]) -> tuple[Array, Array]:
-            below = gap(scores, top)
+            below = jnp.minimum(scores - top, 0)
             p = family.output(below, unknown)
             total = sums[0] + jnp.sum(p, axis=-1, keepdims=True)
             return total, sums[1] + family.slope(below, unknown, p)
 
-        largest = family.output(gap(best, top), unknown)
+        largest = family.output(jnp.minimum(best - top, 0), unknown)
         return lax.cond(jnp.any(largest != 0), add, lambda sums: sums, sums), None
 
     zero = jnp.zeros_like(top)

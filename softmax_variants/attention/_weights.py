@@ -54,6 +54,7 @@ class Row(NamedTuple):
 
     Attributes:
       top: what is subtracted from its scores, finite; a constant to all derivatives.
+      highest: its largest score below that: 0 unless alpha is above 2; likewise.
       threshold: its threshold below that, which carries the derivatives; for softmax the logarithm
         of the sum.
       offset: the same in the unknown of the solver; a constant to all derivatives.
@@ -63,6 +64,7 @@ class Row(NamedTuple):
     """
 
     top: Array
+    highest: Array
     threshold: Array
     offset: Array
     floor: Array
@@ -76,14 +78,14 @@ class Weights(NamedTuple):
     slope: Array
 
 
-def gap(scores: Array, top: Array) -> Array:
-    """`scores - top`, at most 0; `top` is finite.
+def gap(scores: Array, row: Row) -> Array:
+    """`scores - row.top`, at most `row.highest`.
 
-    Above 0 are a score of infinity, and the largest score where a fused multiply-add rounds it
+    Above that are a score of infinity, and the largest score where a fused multiply-add rounds it
     otherwise than it was rounded for `top`. Only the first has no derivative.
     """
-    difference = jnp.minimum(scores - top, jnp.ones_like(top))
-    return difference - lax.stop_gradient(jnp.maximum(difference, 0))
+    difference = jnp.minimum(scores - row.top, row.highest + 1)
+    return difference - lax.stop_gradient(jnp.maximum(difference - row.highest, 0))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
