@@ -22,7 +22,6 @@ from softmax_variants._numerics import (
     apart,
     below_top,
     is_split,
-    row_max,
     row_sum,
     safe_divide,
     spoil,

@@ -79,12 +79,8 @@ def _attend_jvp(
     doutput, dthreshold = over_rows(
         plan,
         # Nothing is kept for the reverse pass but what goes in.
-        jax.checkpoint(
-            lambda part, query: _moved(plan, *apart(part), query), prevent_cse=False
-        ),
-        together(
-            inputs, known, change, Parts((attended.row, attended.moments), None, None)
-        ),
+        jax.checkpoint(lambda part, query: _moved(plan, part, query), prevent_cse=False),
+        together(inputs, known, change, Parts((attended.row, attended.moments), None, None)),
     )
     drow = jax.tree.map(jnp.zeros_like, attended.row)._replace(threshold=dthreshold)
     moved = Attended(doutput, drow, None)
@@ -97,10 +93,9 @@ def _attend_jvp(
 attend.defjvp(_attend_jvp, symbolic_zeros=True)
 
 
-def _moved(
-    plan: Plan, inputs: Parts, known: Parts, change: Parts, found: Parts, query: Array
-) -> tuple[Array, Array]:
+def _moved(plan: Plan, part: Parts, query: Array) -> tuple[Array, Array]:
     """The change of the outputs and of the thresholds, linear in that of the inputs."""
+    inputs, known, change, found = apart(part)
     row: Row = found.rows[0]
     moments: Moments = found.rows[1]
     given = inputs.rows
@@ -133,14 +128,12 @@ def _moved(
         return block.if_visible(seen, lambda carry: carry, carry), None
 
     start = (jnp.zeros_like(moments.value), zero)
-    # The changes of single rows are read by the steps as they are, none cut up.
     parts = together(inputs, known, change)
     step = jax.checkpoint(step, prevent_cse=False)
     (output, moved), _ = plan.layout.over_keys(step, start, parts, plan.shape[4])
     if given.sinks is not None:
         moved = moved + _sinks_change(plan, row, given, drows)
     dthreshold = moved * safe_divide(jnp.ones_like(zero), moments.slope)
-    # Twice centred mean: what one pass leaves of the threshold cancels.
     return output - moments.value * moved, dthreshold
 
 
@@ -179,13 +172,11 @@ def _moments_change(
     inputs, known = primals
 
     def of(inputs: Parts, row: Row) -> Moments:
-        body = jax.checkpoint(
-            lambda part, query: _moments(plan, *apart(part), query), prevent_cse=False
-        )
+        body = jax.checkpoint(lambda part, query: _moments(plan, part, query), prevent_cse=False)
         return over_rows(plan, body, together(inputs, known, Parts(row, None, None)))
 
     filled = jax.tree.map(
-        lambda x, d: jnp.zeros_like(x) if d is None else d.astype(x.dtype),
+        lambda x, d: d if x is None else jnp.zeros_like(x) if d is None else d.astype(x.dtype),
         inputs,
         change,
         is_leaf=lambda x: x is None,
@@ -193,13 +184,15 @@ def _moments_change(
     return jax.jvp(of, (inputs, attended.row), (filled, moved.row))[1]
 
 
-def _moments(plan: Plan, inputs: Parts, known: Parts, found: Parts, query: Array) -> Moments:
+def _moments(plan: Plan, part: Parts, query: Array) -> Moments:
     """The moments as a function with derivatives."""
+    inputs, known, found = apart(part)
     row: Row = found.rows
     alpha, n = inputs.rows.alpha, inputs.rows.sinks
 
     def step(carry: tuple[Array, Array], part: Parts, key: Array) -> tuple[Any, None]:
-        block = Block.of(plan, *apart(part), query, key)
+        part_inputs, part_known = apart(part)
+        block = Block.of(plan, part_inputs, part_known, query, key)
 
         def seen(carry: tuple[Array, Array]) -> tuple[Array, Array]:
             s = weights(plan.kind, gap(block.scores(block.products()), row), row, alpha).slope
@@ -211,9 +204,7 @@ def _moments(plan: Plan, inputs: Parts, known: Parts, found: Parts, query: Array
     value = jnp.zeros((*row.top.shape[:-1], inputs.keys.value.shape[-1]), row.top.dtype)
     start = (jnp.zeros_like(row.top), value)
     step = jax.checkpoint(step, prevent_cse=False)
-    (slope, value), _ = plan.layout.over_keys(
-        step, start, together(inputs, known), plan.shape[4]
-    )
+    (slope, value), _ = plan.layout.over_keys(step, start, together(inputs, known), plan.shape[4])
     if n is not None:
         slope = slope + n * sink_weights(plan, row, alpha, n).slope
     return Moments(slope, value * safe_divide(jnp.ones_like(slope), slope))

@@ -1,7 +1,6 @@
 """From the arguments of blockwise attention to arrays of five axes, and back."""
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,23 +15,17 @@ from softmax_variants.attention._parts import Layout, Parts, apart, together
 from softmax_variants.attention._weights import Kind
 
 
-class Canonical(NamedTuple):
-    """The inputs and what has no derivative, padded to whole blocks, and which queries are NaN."""
-
-    plan: Plan
-    inputs: Parts
-    known: Parts
-    spoiled: Array
-
-
-def canonical(
+def attended(
     arguments: Arguments,
     alpha: Array | None,
     sinks: Array | None,
     kind: Kind,
     block: tuple[int, int] | None,
-) -> Canonical:
-    """The arrays of five axes; alpha and the number of sinks are of full rank like the scale."""
+) -> tuple[Attended, Array]:
+    """The attention of all queries, and which of them are or see what is not finite.
+
+    Alpha and the number of sinks are of full rank like the scale.
+    """
     *batch, queries, heads, _ = arguments.query.shape
     keys, key_heads = arguments.key.shape[-3:-1]
     visibility = arguments.visibility
@@ -48,30 +41,22 @@ def canonical(
         # The zeros that pad the keys are beyond the length of every entry of the batch.
         whole = jnp.full((1,) * 5, keys, jnp.int32)
         key_lengths = whole if key_lengths is None else jnp.minimum(key_lengths, whole)
-    query = jnp.moveaxis(
-        arguments.query.reshape(shape[0], queries, key_heads, shape[2], -1), 1, 3
-    )
+    query = jnp.moveaxis(arguments.query.reshape(shape[0], queries, key_heads, shape[2], -1), 1, 3)
     key, value = (
         jnp.moveaxis(x.reshape(shape[0], keys, key_heads, -1), 1, 2)[:, :, None]
         for x in (arguments.key, arguments.value)
     )
-    known = Parts(Lengths(five(visibility.query_lengths), key_lengths), None, five(visibility.mask))
     inputs = Parts(
         QueryInputs(clean(query), five(arguments.scale), five(alpha), five(sinks)),
         KeyInputs(clean(key), clean(value)),
         five(arguments.bias),
     )
-    bad = Parts(
-        _not_finite(query), _not_finite(key) | _not_finite(value), None
-    )
+    known = Parts(Lengths(five(visibility.query_lengths), key_lengths), None, five(visibility.mask))
+    bad = Parts(_not_finite(query), _not_finite(key) | _not_finite(value), None)
     inputs, known, bad = (layout.padded(part, shape) for part in (inputs, known, bad))
-    return Canonical(plan, inputs, known, _spoiled(plan, inputs, known, bad))
-
-
-def attended(arrays: Canonical) -> Attended:
-    """The attention of all queries, without the zeros that padded them."""
-    found = attend(arrays.inputs, arrays.known, arrays.plan, False)
-    return jax.tree.map(lambda x: x[:, :, :, : arrays.plan.shape[3]], found)
+    spoiled = _spoiled(plan, inputs, known, bad)
+    found = attend(inputs, known, plan, False)
+    return jax.tree.map(lambda x: x[:, :, :, :queries], (found, spoiled))
 
 
 def from_canonical(array: Array, batch: tuple[int, ...]) -> Array:

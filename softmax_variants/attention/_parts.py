@@ -6,7 +6,6 @@ arrays travel as `Parts`, by which of the last two axes they have; a loop cuts a
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -136,7 +135,6 @@ class Layout:
         starts = self.keys * jnp.arange(count, dtype=jnp.int32)
         return lax.scan(body, carry, (split, starts))
 
-
     def cut_keys(self, array: Array, size: int) -> Array:
         """An array of `Parts.keys` as its blocks, on a new first axis."""
         return _blocks(array, 3, -(-size // self.keys))
@@ -171,11 +169,13 @@ def _split(
 ) -> tuple[list[Any], list[Any], Callable[[list[Any], list[Any]], Parts]]:
     """The arrays that a loop cuts up, the others, and what makes parts of one block of both."""
     leaves, treedef = jax.tree.flatten(parts)
-    where = [
-        axis for axis, tree in zip(axes, parts, strict=True) for _ in range(_leaves(tree))
-    ]
+    where = [axis for axis, tree in zip(axes, parts, strict=True) for _ in range(_leaves(tree))]
     cut = [a is not None and x.shape[a] > 1 for x, a in zip(leaves, where, strict=True)]
-    split = [_blocks(x, a, count) for x, a, c in zip(leaves, where, cut, strict=True) if c and a is not None]
+    split = [
+        _blocks(x, a, count)
+        for x, a, c in zip(leaves, where, cut, strict=True)
+        if c and a is not None
+    ]
     rest = [x for x, c in zip(leaves, cut, strict=True) if not c]
 
     def join(split: list[Any], rest: list[Any]) -> Parts:

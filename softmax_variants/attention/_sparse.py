@@ -47,7 +47,8 @@ def survey(plan: Plan, inputs: Parts, known: Parts, query: Array) -> Survey:
     dtype = wide(inputs.rows.query).dtype
 
     def step(carry: None, part: Parts, key: Array) -> tuple[None, tuple[Array, Array, Array]]:
-        block = Block.of(plan, *apart(part), query, key)
+        inputs, known = apart(part)
+        block = Block.of(plan, inputs, known, query, key)
 
         def seen() -> tuple[Array, Array, Array]:
             scores = block.scores(block.products())
@@ -68,9 +69,7 @@ def survey(plan: Plan, inputs: Parts, known: Parts, query: Array) -> Survey:
         step, None, together(inputs, known), plan.shape[4]
     )
     largest = jnp.moveaxis(largest, 0, -2)
-    return Survey(
-        scores, best, largest.reshape(*largest.shape[:-2], -1), jnp.max(best, axis=0)
-    )
+    return Survey(scores, best, largest.reshape(*largest.shape[:-2], -1), jnp.max(best, axis=0))
 
 
 def _groups(keys: int) -> tuple[int, int]:
@@ -150,8 +149,9 @@ def _solved(plan: Plan, found: Survey, alpha: Array | None, n: Array | None) -> 
     dead = found.top == -jnp.inf
     if exponent is None:
         assert alpha is not None
-        family: Closed | Power = Power.of(jnp.broadcast_to(alpha, found.top.shape))
-        eps, first = family.eps, family.start()
+        power = Power.of(jnp.broadcast_to(alpha, found.top.shape))
+        family: Closed | Power = power
+        eps, first = power.eps, power.start()
     else:
         assert exponent > 0
         family, eps = Closed(exponent), jnp.full_like(found.top, 1 / exponent)
@@ -172,9 +172,7 @@ def _solved(plan: Plan, found: Survey, alpha: Array | None, n: Array | None) -> 
     return Row(top, zero, lead / eps, offset, zero - jnp.inf, zero + 1)
 
 
-def _exact(
-    found: Survey, row: Row, alpha: Array | None, n: Array | None
-) -> tuple[Row, Array]:
+def _exact(found: Survey, row: Row, alpha: Array | None, n: Array | None) -> tuple[Row, Array]:
     """The row with the exact support where alpha is above 2, and where that is."""
     assert alpha is not None
     eps = Power.of(jnp.broadcast_to(alpha, row.top.shape)).eps

@@ -6,14 +6,14 @@ all a block needs to know of the other blocks.
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from softmax_variants._numerics import safe_divide
-from softmax_variants._threshold import Closed, Power
+from softmax_variants._threshold import Power
 from softmax_variants._typing import Array
 from softmax_variants.maps._entmax import phi
 
@@ -60,7 +60,8 @@ class Row(NamedTuple):
       offset: the same in the unknown of the solver; a constant to all derivatives.
       floor: the difference to `top` below which a score has no weight whatever the formula says;
         a constant to all derivatives.
-      scale: the inverse of the sum of the weights, 1 up to rounding; a constant likewise.
+      scale: the inverse of the sum of the weights, 1 up to rounding, and 0 for a query that sees
+        no key; a constant likewise.
     """
 
     top: Array
@@ -97,9 +98,7 @@ def weights(kind: Kind, gap: Array, row: Row, alpha: Array | None) -> Weights:
     if kind.exponent is not None:
         excess = jnp.maximum(gap / kind.exponent - row.offset, 0)
         slope = (
-            jnp.sign(excess)
-            if kind.exponent == 1
-            else lax.integer_pow(excess, kind.exponent - 1)
+            jnp.sign(excess) if kind.exponent == 1 else lax.integer_pow(excess, kind.exponent - 1)
         )
         return Weights(lax.integer_pow(excess, kind.exponent) * row.scale, slope)
     assert alpha is not None
