@@ -10,7 +10,15 @@ from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import safe_divide
 from softmax_variants._typing import Array
-from softmax_variants.attention._blocks import Block, Plan, QueryInputs, pairs_of, sums_of, wide
+from softmax_variants.attention._blocks import (
+    Block,
+    Plan,
+    QueryInputs,
+    needed,
+    pairs_of,
+    sums_of,
+    wide,
+)
 from softmax_variants.attention._online import softmax_rows
 from softmax_variants.attention._parts import Parts, apart, together
 from softmax_variants.attention._sparse import entmax_rows, sink_weights
@@ -123,7 +131,7 @@ def _moved(plan: Plan, part: Parts, query: Array) -> tuple[Array, Array]:
 
             if not plan.kind.has_zeros:
                 return add(carry)
-            return lax.cond(jnp.any(p != 0), add, lambda carry: carry, carry)
+            return lax.cond(needed(p != 0), add, lambda carry: carry, carry)
 
         return block.if_visible(seen, lambda carry: carry, carry), None
 

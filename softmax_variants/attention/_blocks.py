@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from softmax_variants._numerics import compute_dtype
 from softmax_variants._typing import Array
@@ -115,7 +116,23 @@ class Block(NamedTuple):
         """`f(*args)`, or what costs less if no pair of the block takes part."""
         if self.visible is None:
             return f(*args)
-        return lax.cond(jnp.any(self.visible), f, otherwise, *args)
+        return lax.cond(needed(self.visible), f, otherwise, *args)
+
+
+@custom_vmap
+def needed(parts: Array) -> Array:
+    """Whether any of these is true.
+
+    Under `vmap` it is so if it is for any member of the batch: the answer stays one, and what is
+    skipped stays skipped. That costs the others time and changes no result.
+    """
+    return jnp.any(parts)
+
+
+@needed.def_vmap
+def _needed_by_any(axis_size: int, in_batched: list[bool], parts: Array) -> tuple[Array, bool]:
+    del axis_size, in_batched
+    return needed(parts), False
 
 
 def pairs_of(queries: Array, keys: Array) -> Array:

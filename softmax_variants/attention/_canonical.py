@@ -9,7 +9,7 @@ from jax import lax
 from softmax_variants._typing import Array
 from softmax_variants.attention._arguments import Arguments
 from softmax_variants.attention._attend import Attended, attend, over_rows
-from softmax_variants.attention._blocks import Block, KeyInputs, Lengths, Plan, QueryInputs
+from softmax_variants.attention._blocks import Block, KeyInputs, Lengths, Plan, QueryInputs, needed
 from softmax_variants.attention._clean import clean
 from softmax_variants.attention._parts import Layout, Parts, apart, together
 from softmax_variants.attention._weights import Kind
@@ -100,7 +100,7 @@ def _spoiled(plan: Plan, inputs: Parts, known: Parts, bad: Parts) -> Array:
 
     # Only where something is amiss is every pair of a query and a key looked at.
     return lax.cond(
-        jnp.any(bad.rows) | jnp.any(bad.keys),
+        needed(bad.rows) | needed(bad.keys),
         lambda parts: over_rows(plan, rows, parts),
         lambda parts: jnp.zeros_like(parts.rows[2]),
         together(inputs, known, bad),

@@ -9,7 +9,7 @@ from softmax_variants._numerics import finite_top, safe_divide
 from softmax_variants._summed import Bracket, solve_by_sums
 from softmax_variants._threshold import Closed, Power, Rows, solve
 from softmax_variants._typing import Array
-from softmax_variants.attention._blocks import Block, Plan, sums_of, wide
+from softmax_variants.attention._blocks import Block, Plan, needed, sums_of, wide
 from softmax_variants.attention._parts import Parts, apart, together
 from softmax_variants.attention._steep_rows import loosened, refined
 from softmax_variants.attention._weights import Row, Weights, gap, weights
@@ -137,7 +137,7 @@ def _summed(
             )
 
         largest = weights(plan.kind, gap(best, row), row, alpha).weight
-        return lax.cond(jnp.any(largest != 0), add, lambda sums: sums, sums), None
+        return lax.cond(needed(largest != 0), add, lambda sums: sums, sums), None
 
     values = plan.layout.cut_keys(inputs.keys.value, plan.shape[4])
     return lax.scan(step, start, (found.scores, found.best, values))[0]
@@ -178,7 +178,7 @@ def _exact(found: Survey, row: Row, alpha: Array | None, n: Array | None) -> tup
     eps = Power.of(jnp.broadcast_to(alpha, row.top.shape)).eps
     pending = (eps > 1) & jnp.isfinite(found.top) & jnp.isfinite(row.offset)
     row = lax.cond(
-        jnp.any(pending),
+        needed(pending),
         lambda row: refined(found.scores, row, eps, n, found.top, pending),
         lambda row: row,
         row,
@@ -225,7 +225,7 @@ def _newton_sums(
             return total, sums[1] + family.slope(below, unknown, p)
 
         largest = family.output(jnp.minimum(best - top, 0), unknown)
-        return lax.cond(jnp.any(largest != 0), add, lambda sums: sums, sums), None
+        return lax.cond(needed(largest != 0), add, lambda sums: sums, sums), None
 
     zero = jnp.zeros_like(top)
     (total, slope), _ = lax.scan(step, (zero, zero), (found.scores, found.best))

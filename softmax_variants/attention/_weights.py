@@ -79,14 +79,20 @@ class Weights(NamedTuple):
     slope: Array
 
 
+@jax.custom_jvp
 def gap(scores: Array, row: Row) -> Array:
     """`scores - row.top`, at most `row.highest`.
 
     Above that are a score of infinity, and the largest score where a fused multiply-add rounds it
     otherwise than it was rounded for `top`. Only the first has no derivative.
     """
-    difference = jnp.minimum(scores - row.top, row.highest + 1)
-    return difference - lax.stop_gradient(jnp.maximum(difference - row.highest, 0))
+    return jnp.minimum(scores - row.top, row.highest)
+
+
+@gap.defjvp
+def _gap_jvp(primals: tuple[Array, Row], tangents: tuple[Array, Row]) -> tuple[Array, Array]:
+    (scores, row), (dscores, _) = primals, tangents
+    return gap(scores, row), jnp.where(scores == jnp.inf, 0, dscores)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
