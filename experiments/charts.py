@@ -86,14 +86,14 @@ def line_panels(
     shown = [line for line in series if line.points]
     if not shown:
         return []
-    x = _scale([p[0] for line in shown for p in line.points], 34, _WIDTH - 10, 0.0, log_x)
+    x = _scale([p[0] for line in shown for p in line.points], 34, _WIDTH - 12, 0.0, log_x)
     values = [v for line in shown for p in line.points for v in p[1:]]
     y = _scale(values, _HEIGHT - 16, 8, 0.04, log_y)
     behind = next((line for line in shown if line.name == reference), None)
     drawings = []
     for line in shown:
         drawing = Drawing(_WIDTH, _HEIGHT, line.name)
-        drawing.axes(x, y, _ticks(x), _ticks(y))
+        drawing.axes(x, y, _few(_ticks(x)), _ticks(y))
         if behind and line is not behind:
             band(drawing, x, y, behind.points, "quiet")
         band(drawing, x, y, line.points, line.style)
@@ -110,6 +110,11 @@ def _scale(values: Sequence[float], start: float, end: float, pad: float, log: b
         )
     width = max(high - low, 1e-6)
     return Scale(low - pad * width, low + width + pad * width, start, end)
+
+
+def _few(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Returns the ticks that have room below a small panel."""
+    return ticks[:: math.ceil(len(ticks) / 4)]
 
 
 def _ticks(scale: Scale) -> list[tuple[float, str]]:

@@ -11,6 +11,10 @@ from experiments.base_config import BaseConfig
 from experiments.config import Config
 from experiments.progress import Display
 from experiments.run_directory import read_config
+from experiments.vae import comparison as vae_comparison
+from experiments.vae import report as vae_report
+from experiments.vae import tables as vae_tables
+from experiments.vae.config import VaeConfig
 from experiments.words import comparison as words_comparison
 from experiments.words import report as words_report
 from experiments.words import tables as words_tables
@@ -26,6 +30,8 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
             return words_comparison.compare(config, path, display, retry_failed)
         case BanditConfig():
             return bandit_comparison.compare(config, path, display, retry_failed)
+        case VaeConfig():
+            return vae_comparison.compare(config, path, display, retry_failed)
     raise NotImplementedError(f"no experiment runs a {type(config).__name__}")
 
 
@@ -40,4 +46,6 @@ def write_report(path: Path) -> list[str]:
             return words_tables.all_tables(words_report.write_report(path))
         case BanditConfig():
             return bandit_tables.all_tables(bandit_report.write_report(path))
+        case VaeConfig():
+            return vae_tables.all_tables(vae_report.write_report(path))
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")

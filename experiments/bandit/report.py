@@ -8,7 +8,7 @@ from experiments.bandit.config import BanditConfig
 from experiments.bandit.contenders import GROUPS
 from experiments.bandit.plots import all_plots
 from experiments.bandit.results import METRICS, summarise
-from experiments.bandit.tables import COLUMNS, check_figure
+from experiments.bandit.tables import COLUMNS
 from experiments.html_tables import cell, difference_cell, filters, row, table
 from experiments.page import (
     Plots,
@@ -126,10 +126,11 @@ def _method(results: Figures) -> list[str]:
         else ""
     )
     return [
-        "The testbed of Sutton and Barto, <i>Reinforcement Learning: An Introduction</i>, 2nd "
-        f"edition, section 2.3: each problem has {config['arms']} actions whose true values are "
-        f"drawn from N(0, 1); an action’s rewards are its value plus N(0, 1).{drift} The estimates "
-        f"start at 0 and are {estimates}. Actions that tie for the maximum are equally likely.",
+        "The testbed of Sutton and Barto, <cite>Reinforcement Learning: An Introduction</cite>, "
+        f"2nd edition, section 2.3: each problem has {config['arms']} actions whose true values "
+        f"are drawn from N(0, 1); an action’s rewards are its value plus N(0, 1).{drift} The "
+        f"estimates start at 0 and are {estimates}. Actions that tie for the maximum are equally "
+        "likely.",
         "<b>epsilon</b> takes an action at random with probability ε and a greedy one otherwise; "
         "<b>softmax</b>, <b>sparsemax</b> and <b>entmax15</b> draw from the map of the estimates "
         "divided by the temperature, so that an action may have probability exactly 0 under the "
@@ -150,20 +151,24 @@ def _against_the_book(results: Figures, plots: Plots) -> str:
             "<p>Not checked: this is not the book’s testbed (10 arms, 1,000 steps, sample averages,"
             " no drift).</p>"
         )
-    rows = "".join(
-        f"<tr><td class='words'>{escape(check['claim'])}</td><td>{escape(check['expected'])}</td>"
-        f"<td title='checks[{i}].figure'>{check_figure(check)}</td>"
-        f"<td class='{_STYLES[check['verdict']]}'>{check['verdict']}</td></tr>"
-        for i, check in enumerate(results["checks"])
-    )
-    heads = "".join(f"<th>{h}</th>" for h in ("Statement of the book", "Expected", "Found", ""))
+    rows = [_check_row(i, check) for i, check in enumerate(results["checks"])]
     charts = "".join(f"<div class='wide'>{chart.inline()}</div>" for chart in plots["book"][2])
     return (
         "<p>What the text of sections 2.3 and 2.7 says about figures 2.2 and 2.4, and what this "
         "run finds; late means the last 100 of 1,000 steps, intervals are simultaneous. A point of "
         "a curve is the mean of the steps since the one before, its band the interval.</p>"
-        f"<div class='scroll'><table class='plain'><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>{charts}"
+        f"{table(('Statement of the book', 'Expected', 'Found', 'Verdict'), rows)}{charts}"
+    )
+
+
+def _check_row(index: int, check: Figures) -> str:
+    claim, expected, word = (escape(check[name]) for name in ("claim", "expected", "verdict"))
+    factor, digits = (100.0, 1) if check["percent"] else (1.0, 3)
+    return (
+        f'<tr><th scope="row" data-value="{claim}">{claim}</th>'
+        f'<td data-value="{expected}">{expected}</td>'
+        f"{cell(check['figure'], f'checks[{index}].figure', factor, digits)}"
+        f'<td data-value="{word}"><span class="{_STYLES[word]}">{word}</span></td></tr>'
     )
 
 

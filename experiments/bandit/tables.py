@@ -29,7 +29,7 @@ def main_table(results: Figures) -> str:
     tenth = config["steps"] // 10
     notes = [
         f"± {level} interval over {config['problems']:,} problems (Student t). reward: mean of "
-        f"{config['steps']:,} steps; late: of the last {tenth}; regret: the sum.",
+        f"{config['steps']:,} steps; late: of the last {tenth}.",
         f"minus ref.: against {results['reference']}, paired by problem, simultaneous over "
         f"{results['comparisons']} policies (Bonferroni);",
         "+ better, - worse, no mark: the interval covers zero, which shows no difference.",
@@ -43,15 +43,15 @@ def check_table(results: Figures) -> str:
     """Returns the statements of the book beside the figures of the run."""
     header = ["Sutton and Barto, figures 2.2 and 2.4", "expected", "found", ""]
     rows = [
-        [check["claim"], check["expected"], check_figure(check), check["verdict"]]
+        [check["claim"], check["expected"], _check_figure(check), check["verdict"]]
         for check in results["checks"]
     ]
     level = f"{100 * results['confidence']:g}%"
     return "\n".join([layout(header, rows), f"± simultaneous {level} intervals (Bonferroni)."])
 
 
-def check_figure(check: Figures) -> str:
-    """Returns the figure of a statement with its interval."""
+def _check_figure(check: Figures) -> str:
+    """Returns the figure of a statement with its interval, of a share in per cent."""
     factor, digits = (100.0, 1) if check["percent"] else (1.0, 3)
     return plus_minus(check["figure"], factor, digits)
 
