@@ -65,7 +65,7 @@ class VaeConfig(BaseConfig):
     probes: tuple[float, ...] = (0.0, 0.2, 1.0)
     measured: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0)
     probe_images: int = 64
-    draws: int = 2048
+    draws: int = 4096
     confidence: float = 0.95
 
     @property

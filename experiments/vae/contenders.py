@@ -17,16 +17,16 @@ Method = Literal[
     "gumbel_softmax",
     "gumbel_sparsemax",
     "gumbel_entmax15",
-    "straight_through",
-    "straight_through_sparsemax",
-    "straight_through_entmax15",
+    "st_softmax",
+    "st_sparsemax",
+    "st_entmax15",
 ]
 SCORE_FUNCTION: tuple[Method, ...] = ("score_function", "score_function_loo")
 RELAXED: tuple[Method, ...] = ("gumbel_softmax", "gumbel_sparsemax", "gumbel_entmax15")
 STRAIGHT_THROUGH: tuple[Method, ...] = (
-    "straight_through",
-    "straight_through_sparsemax",
-    "straight_through_entmax15",
+    "st_softmax",
+    "st_sparsemax",
+    "st_entmax15",
 )
 REFERENCE: Literal["exact"] = "exact"
 # What each group's colour stands for.
@@ -51,9 +51,9 @@ _METHODS: dict[Method, tuple[str, str, str]] = {
     "gumbel_softmax": ("dense", "softmax((logits + Gumbel) / T)", _JANG),
     "gumbel_sparsemax": ("sparse", "sparsemax((logits + Gumbel) / T)", _SPARSE),
     "gumbel_entmax15": ("sparse", "1.5-entmax((logits + Gumbel) / T)", _SPARSE),
-    "straight_through": ("sweep", "one-hot forward, Gumbel-softmax backward", _BENGIO),
-    "straight_through_sparsemax": ("sweep", "one-hot forward, Gumbel-sparsemax backward", _BENGIO),
-    "straight_through_entmax15": ("sweep", "one-hot forward, Gumbel-entmax backward", _BENGIO),
+    "st_softmax": ("sweep", "one-hot forward, Gumbel-softmax backward", _BENGIO),
+    "st_sparsemax": ("sweep", "one-hot forward, Gumbel-sparsemax backward", _BENGIO),
+    "st_entmax15": ("sweep", "one-hot forward, Gumbel-entmax backward", _BENGIO),
 }
 
 

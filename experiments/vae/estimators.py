@@ -51,7 +51,7 @@ def relax(
 ) -> Float[Array, "*batch classes"]:
     """Returns relaxed one-hots, or with straight-through exact ones with the relaxed derivative."""
     hard = method not in RELAXED
-    if method in ("gumbel_softmax", "straight_through"):
+    if method in ("gumbel_softmax", "st_softmax"):
         return sv.gumbel_softmax(key, scores, temperature=temperature, hard=hard)
     sparse = sv.sparsemax if method.endswith("sparsemax") else sv.entmax15
     noisy = scores + jax.random.gumbel(key, scores.shape, mode="high")

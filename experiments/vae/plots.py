@@ -15,9 +15,9 @@ _STYLES = {
     "gumbel_softmax": "dense",
     "gumbel_sparsemax": "sparse",
     "gumbel_entmax15": "sweep",
-    "straight_through": "dense dashed",
-    "straight_through_sparsemax": "sparse dashed",
-    "straight_through_entmax15": "sweep dashed",
+    "st_softmax": "dense dashed",
+    "st_sparsemax": "sparse dashed",
+    "st_entmax15": "sweep dashed",
 }
 
 

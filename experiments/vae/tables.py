@@ -17,16 +17,16 @@ def all_tables(results: Figures) -> list[str]:
 def main_table(results: Figures) -> str:
     """Returns the exact figures of every model, and how they differ from the reference's."""
     config, level = results["config"], f"{100 * results['confidence']:g}%"
-    header = ["nats", "test ELBO", "minus exact", "test log p(x)", "minus exact", "train ELBO"]
-    header += ["codes", "rate x seeds"]
+    header = ["", "test ELBO", "minus exact", "test log p(x)", "minus exact", "train ELBO"]
+    header += ["codes"]
     rows = [_row(contender) for contender in results["contenders"]]
     notes = [
-        f"± {level} interval over {config['seeds']} seeds (Student t). ELBO and log p(x) are exact "
-        "sums over all codes, for every estimator, per image.",
+        f"± {level} interval over {config['seeds']} seeds (Student t), nats an image; exact sums "
+        "over all codes for every estimator.",
         f"minus exact: paired by seed, simultaneous over {results['comparisons']} estimators "
-        "(Bonferroni); + better, - worse, no mark: no difference shown.",
-        "codes: how many are in use, the perplexity of the mean q(z | x); the rate and the step "
-        "were chosen by the validation ELBO.",
+        "(Bonferroni); + better, - worse, no mark: neither shown.",
+        "codes: how many are in use, the perplexity of the mean q(z | x). A seed's rate and step "
+        "have the highest validation ELBO.",
     ]
     bad = [c for c in results["contenders"] if c["status"] != "trained"]
     notes += [f"!! {c['name']} ({c['status']}): {c['why'][:100]}" for c in bad]
@@ -49,11 +49,11 @@ def gradient_table(results: Figures) -> str:
             rows.append(row)
     level = f"{100 * results['confidence']:g}%"
     notes = [
-        "Of one batch, at the weights of the exact run after so many steps. bias: the length of "
-        "the mean error over that of the exact gradient,",
-        f"± half its {level} Monte Carlo interval, < where that reaches 0; variance: total, "
-        "over the squared length of the exact gradient;",
-        f"cosine: mean, of one random gradient with the exact one. {results['config']['draws']:,} "
+        "Of one batch, at the weights of the exact run after so many steps, relative to the exact "
+        "gradient's length or its square.",
+        f"bias: of the mean, ± half its {level} Monte Carlo interval, < the upper limit where that "
+        "reaches 0; variance: total;",
+        f"cosine: mean, of a random gradient with the exact one. {results['config']['draws']:,} "
         "draws each.",
     ]
     notes += [
@@ -80,7 +80,6 @@ def bias_text(bias: Figures) -> str:
 
 def _row(contender: Figures) -> list[str]:
     metrics = contender["metrics"]
-    rates = " ".join(f"{rate}x{count}" for rate, count in contender["learning_rates"].items())
     return [
         contender["name"] + ("" if contender["status"] == "trained" else " !!"),
         plus_minus(metrics["elbo"], 1.0, 2),
@@ -89,7 +88,6 @@ def _row(contender: Figures) -> list[str]:
         _difference(contender, "log_likelihood"),
         _number(metrics["train_elbo"], "{:.2f}"),
         _number(metrics["codes"], "{:.0f}"),
-        rates or "–",
     ]
 
 
