@@ -2,9 +2,10 @@
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -25,11 +26,30 @@ from experiments.vae.contenders import (
 from experiments.vae.gradients import Measure, compile_measure, measure_at
 from experiments.vae.model import Weights
 from experiments.vae.records import block_records
-from experiments.vae.train import Compiled, Progress, Task, compile_method, train
+from experiments.vae.train import (
+    Compiled,
+    Evaluate,
+    Progress,
+    Task,
+    compile_evaluation,
+    compile_method,
+    train,
+)
 
-Programs = AheadOfTime[Method, Compiled]
 # The exact run's evaluations, by step: the weights at which gradients are measured.
 History = dict[int, Progress]
+
+
+class Programs(NamedTuple):
+    """What training needs compiled: a chunk of steps for each method, and one evaluation."""
+
+    methods: AheadOfTime[Method, Compiled]
+    evaluate: AheadOfTime[str, Evaluate]
+
+    def train(self, task: Task, contender: Contender) -> Iterator[Progress]:
+        """Trains with one estimator."""
+        compiled = self.methods.get(contender.method)
+        return train(task, contender, compiled, self.evaluate.get(""))
 
 
 def compare(config: VaeConfig, path: Path, display: Display, retry_failed: bool = False) -> bool:
@@ -49,8 +69,10 @@ def compare(config: VaeConfig, path: Path, display: Display, retry_failed: bool 
         if unmeasured:
             needed |= {REFERENCE: None}
         jobs = {method: functools.partial(compile_method, task, method) for method in needed}
+        evaluation = {"": functools.partial(compile_evaluation, task)}
         history: History = {}
-        with closing(AheadOfTime(jobs)) as programs:
+        with closing(AheadOfTime(evaluation)) as evaluate, closing(AheadOfTime(jobs)) as chunks:
+            programs = Programs(chunks, evaluate)
             with display.stage("training", len(missing) * config.steps, "steps"):
                 for contender in missing:
                     _train_one(run, task, contender, programs, history, display)
@@ -72,15 +94,16 @@ def _train_one(
     display: Display,
 ) -> None:
     def work() -> list[Record]:
-        compiled = programs.get(contender.method)
+        trained = programs.train(task, contender)
         start = time.perf_counter()
         found = []
-        for progress in train(task, contender, compiled):
+        for progress in trained:
             found.append(progress if contender.name == REFERENCE else progress._replace(state=None))
             display.advance(task.config.chunk if progress.step else 0)
         seconds = time.perf_counter() - start
         if contender.name == REFERENCE:
             history.update({progress.step: progress for progress in found})
+        compiled = programs.methods.get(contender.method)
         return block_records(task.config, found, compiled.seconds, seconds)
 
     attempt(run, contender.name, {"contender": contender.name}, work, display, _shown)
@@ -104,8 +127,7 @@ def _measure_all(
         display.note(
             f"{REFERENCE} is trained again for the weights at which gradients are measured"
         )
-        reference = Contender(REFERENCE, REFERENCE)
-        for progress in train(task, reference, programs.get(REFERENCE)):
+        for progress in programs.train(task, Contender(REFERENCE, REFERENCE)):
             history[progress.step] = progress
     points = [_weights(run, history[step]) for step in task.config.probe_steps]
     jobs = {method: functools.partial(compile_measure, task, method) for method in methods}

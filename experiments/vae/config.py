@@ -1,6 +1,7 @@
 """The configuration of the comparison of gradient estimators."""
 
 import dataclasses
+import itertools
 import math
 from typing import ClassVar
 
@@ -75,8 +76,9 @@ class VaeConfig(BaseConfig):
 
     @property
     def probe_steps(self) -> tuple[int, ...]:
-        """The steps of the exact run after which gradients are measured: whole chunks."""
-        return tuple(round(part * self.evaluations) * self.chunk for part in self.probes)
+        """The steps of the exact run after which gradients are measured, at its evaluations."""
+        chunks = dict.fromkeys(round(part * self.evaluations) for part in self.probes)
+        return tuple(number * self.chunk for number in chunks)
 
     def check_values(self) -> None:
         """Raises a UserError where a value is out of range."""
@@ -109,9 +111,9 @@ class VaeConfig(BaseConfig):
             self.expect(name, 0 < getattr(self, name) < 1, "between 0 and 1")
         limit = 0.95 - self.test_fraction
         self.expect("validation_fraction", self.validation_fraction < limit, f"below {limit:.2f}")
-        steps = self.probe_steps if all(0 <= p <= 1 for p in self.probes) else (-1, -1)
-        rising = list(steps) == sorted(set(steps)) and -1 not in steps
-        self.expect("probes", rising, "rising parts from 0 to 1, an evaluation apart or more")
+        rising = all(a < b for a, b in itertools.pairwise(self.probes))
+        inside = all(0 <= part <= 1 for part in self.probes)
+        self.expect("probes", rising and inside, "rising numbers from 0 to 1")
         several = self.draws >= 2 * GROUPS and self.draws % GROUPS == 0
         self.expect("draws", several, f"a multiple of {GROUPS} of at least {2 * GROUPS}")
         self.expect("confidence", 0 < self.confidence < 1, "between 0 and 1")

@@ -1,7 +1,7 @@
 """The autoencoder: its two networks, and what enumerating all codes gives exactly."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import softmax_variants as sv
-from experiments.models import Layers, init_layers, logits
+from experiments.models import init_layers, logits
 from experiments.randomness import generator
 from experiments.vae.config import VaeConfig
 
@@ -24,8 +24,8 @@ class Weights(NamedTuple):
       decoder: From the latents, one after the other, to the logit of each pixel.
     """
 
-    encoder: Layers
-    decoder: Layers
+    encoder: Any
+    decoder: Any
 
 
 def initial_weights(config: VaeConfig, seed: int) -> Weights:
@@ -33,8 +33,7 @@ def initial_weights(config: VaeConfig, seed: int) -> Weights:
     width = config.latents * config.classes
     encoder = init_layers(generator(seed, "weights", 0), (PIXELS, config.hidden, width))
     decoder = init_layers(generator(seed, "weights", 1), (width, config.hidden, PIXELS))
-    on_device = [jax.tree.map(jnp.asarray, layers) for layers in (encoder, decoder)]
-    return Weights(*on_device)
+    return Weights(encoder, decoder)
 
 
 def all_codes(latents: int, classes: int) -> Float[np.ndarray, "codes latents classes"]:

@@ -25,8 +25,8 @@ def main_table(results: Figures) -> str:
         "over all codes for every estimator.",
         f"minus exact: paired by seed, simultaneous over {results['comparisons']} estimators "
         "(Bonferroni); + better, - worse, no mark: neither shown.",
-        "codes: how many are in use, the perplexity of the mean q(z | x). A seed's rate and step "
-        "have the highest validation ELBO.",
+        "codes: how many are in use (perplexity of the mean q(z | x)). A seed's rate and step "
+        "maximise the validation ELBO.",
     ]
     bad = [c for c in results["contenders"] if c["status"] != "trained"]
     notes += [f"!! {c['name']} ({c['status']}): {c['why'][:100]}" for c in bad]
@@ -49,10 +49,10 @@ def gradient_table(results: Figures) -> str:
             rows.append(row)
     level = f"{100 * results['confidence']:g}%"
     notes = [
-        "Of one batch, at the weights of the exact run after so many steps, relative to the exact "
-        "gradient's length or its square.",
-        f"bias: of the mean, ± half its {level} Monte Carlo interval, < the upper limit where that "
-        "reaches 0; variance: total;",
+        "Of one batch, at the weights of the exact run @ so many steps. bias: length of the mean "
+        "error over that of the exact",
+        f"gradient, ± half its {level} Monte Carlo interval, < the upper limit if it reaches 0; "
+        "variance: total, over the square;",
         f"cosine: mean, of a random gradient with the exact one. {results['config']['draws']:,} "
         "draws each.",
     ]

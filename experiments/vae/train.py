@@ -34,6 +34,7 @@ class Task:
       batches: Rows of the training images for every step.
       keys: Data of a random key for every step.
       codes: Every code, as one-hots.
+      start: The state before the first step: the same for every estimator and learning rate.
     """
 
     config: VaeConfig
@@ -42,6 +43,7 @@ class Task:
     batches: np.ndarray
     keys: np.ndarray
     codes: Array
+    start: State
 
     @classmethod
     def make(cls, config: VaeConfig) -> "Task":
@@ -57,6 +59,7 @@ class Task:
             batches=data.batches(config, train),
             keys=data.step_keys(config),
             codes=jnp.asarray(all_codes(config.latents, config.classes)),
+            start=_initial_state(config),
         )
 
 
@@ -93,49 +96,54 @@ class Progress(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """The compiled functions of a method, and what compiling them took."""
+    """The compiled chunk of a method, and what compiling it took."""
 
     train: Callable[..., State]
-    evaluate: Callable[..., tuple[Figures, ...]]
     seconds: float
 
 
-def initial_state(task: Task) -> State:
-    """Returns the state before the first step: the same for every estimator and learning rate."""
-    config = task.config
+Evaluate = Callable[..., "tuple[tuple[Array, ...], ...]"]
+
+
+def _initial_state(config: VaeConfig) -> State:
     each = [initial_weights(config, seed) for seed in data.seeds(config)]
-    weights = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    state = weights, jax.vmap(optax.adam(1.0).init)(weights)
-    return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(config.learning_rates)), state)
+    weights = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+    weights = jax.tree.map(lambda leaf: np.stack([leaf] * len(config.learning_rates)), weights)
+    memory = jax.jit(jax.vmap(jax.vmap(optax.adam(1.0).init)))(weights)
+    return jax.tree.map(jnp.asarray, weights), memory
 
 
 def compile_method(task: Task, method: Method) -> Compiled:
-    """Compiles the training chunk and the evaluation of a method ahead of time."""
+    """Compiles the training chunk of a method ahead of time."""
     start = time.perf_counter()
-    state, options = initial_state(task), compiler_options()
-    arguments = (state, *_chunk_arguments(task, Contender(method, method), 0))
+    arguments = (task.start, *_chunk_arguments(task, Contender(method, method), 0))
     train = jax.jit(functools.partial(_train_chunk, method, task.config.samples))
+    compiled = train.lower(*arguments).compile(compiler_options=compiler_options())
+    return Compiled(compiled, time.perf_counter() - start)
+
+
+def compile_evaluation(task: Task) -> Evaluate:
+    """Compiles the exact figures, which are the same program for every method."""
     evaluate = jax.jit(functools.partial(_evaluate, task.sizes))
-    return Compiled(
-        train=train.lower(*arguments).compile(compiler_options=options),
-        evaluate=evaluate.lower(state[0], task.images, task.codes).compile(
-            compiler_options=options
-        ),
-        seconds=time.perf_counter() - start,
+    compiled: Evaluate = evaluate.lower(task.start[0], task.images, task.codes).compile(
+        compiler_options=compiler_options()
     )
+    return compiled
 
 
-def train(task: Task, contender: Contender, compiled: Compiled) -> Iterator[Progress]:
+def train(
+    task: Task, contender: Contender, compiled: Compiled, evaluate: Evaluate
+) -> Iterator[Progress]:
     """Trains with one estimator; yields before the first step and after each chunk of steps."""
-    state = initial_state(task)
-    yield _progress(task, compiled, 0, state)
+    state = task.start
+    yield _progress(task, evaluate, 0, state)
     for first in range(0, task.config.steps, task.config.chunk):
         state = compiled.train(state, *_chunk_arguments(task, contender, first))
-        yield _progress(task, compiled, first + task.config.chunk, state)
+        yield _progress(task, evaluate, first + task.config.chunk, state)
 
 
-def _progress(task: Task, compiled: Compiled, step: int, state: State) -> Progress:
-    found = compiled.evaluate(state[0], task.images, task.codes)
+def _progress(task: Task, evaluate: Evaluate, step: int, state: State) -> Progress:
+    found = evaluate(state[0], task.images, task.codes)
     return Progress(step, state, *(Figures(*(np.asarray(v) for v in part)) for part in found))
 
 
