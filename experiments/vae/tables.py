@@ -34,10 +34,10 @@ def main_table(results: Figures) -> str:
 
 
 def gradient_table(results: Figures) -> str:
-    """Returns bias, variance and cosine of the encoder's gradient along the exact run."""
+    """Returns bias and variance of the encoder's gradient along the exact run."""
     steps = results["probe_steps"]
     header = ["encoder's gradient"]
-    header += [f"{name} @{step}" for name in ("bias", "variance", "cosine") for step in steps]
+    header += [f"{name} @{step}" for name in ("bias", "variance") for step in steps]
     rows = []
     for method in results["gradients"]:
         for entry in method["temperatures"]:
@@ -45,7 +45,6 @@ def gradient_table(results: Figures) -> str:
             row = [label(method["method"], entry["temperature"])]
             row += [bias_text(m["bias"]) for m in moments]
             row += [_number(m["variance"], "{:.3g}") for m in moments]
-            row += [_number(m["cosine"], "{:.3f}") for m in moments]
             rows.append(row)
     level = f"{100 * results['confidence']:g}%"
     notes = [
@@ -53,8 +52,7 @@ def gradient_table(results: Figures) -> str:
         "error over that of the exact",
         f"gradient, ± half its {level} Monte Carlo interval, < the upper limit if it reaches 0; "
         "variance: total, over the square;",
-        f"cosine: mean, of a random gradient with the exact one. {results['config']['draws']:,} "
-        "draws each.",
+        f"{results['config']['draws']:,} draws each.",
     ]
     notes += [
         f"!! {method['method']} (failed): {method['why'][:100]}"

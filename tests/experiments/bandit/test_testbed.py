@@ -106,6 +106,17 @@ def test_a_problem_depends_on_its_number_and_on_nothing_else() -> None:
         np.testing.assert_allclose(values, getattr(many, name)[7], rtol=1e-6)
 
 
+def test_at_a_step_an_action_gives_every_policy_the_same_reward() -> None:
+    config = dataclasses.replace(SHORT, problems=50, points=SHORT.steps)
+    families: tuple[Family, ...] = ("oracle", "epsilon")
+    oracle, random = (
+        play_all(compile_program(config, family), Contender("", family, 1.0)) for family in families
+    )
+    same = random.regret == 0
+    assert same.mean() > 0.05
+    np.testing.assert_array_equal(random.reward[same], oracle.reward[same])
+
+
 def test_in_drifting_problems_the_best_action_changes() -> None:
     config = dataclasses.replace(SHORT, drift=0.5)
     drifting = play_all(compile_program(config, "epsilon"), Contender("greedy", "epsilon", 0.0))

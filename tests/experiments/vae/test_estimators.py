@@ -179,6 +179,13 @@ def test_the_largest_entry_of_a_relaxed_sample_is_drawn_from_the_softmax(
     assert np.all(np.abs(counts - expected) < 4.5 * np.sqrt(expected * (1 - expected) / 4000))
     exact_zeros = (np.asarray(drawn) == 0).any()
     assert exact_zeros == (method != "gumbel_softmax")
+    # Hot samples are all but uniform, cold ones all but one-hot.
+    hot, cold = (
+        np.asarray(relax(method, key, jnp.tile(scores, (5, 1)), jnp.float32(temperature)))
+        for temperature in (1e4, 1e-3)
+    )
+    np.testing.assert_allclose(hot, 1 / 3, atol=2e-3)
+    np.testing.assert_allclose(cold, np.eye(3)[np.argmax(cold, axis=-1)], atol=2e-3)
 
 
 @pytest.fixture(scope="module")
