@@ -114,7 +114,8 @@ def test_at_a_step_an_action_gives_every_policy_the_same_reward() -> None:
     )
     same = random.regret == 0
     assert same.mean() > 0.05
-    np.testing.assert_array_equal(random.reward[same], oracle.reward[same])
+    # Two programs: the noise may differ in its last bits.
+    np.testing.assert_allclose(random.reward[same], oracle.reward[same], rtol=1e-5, atol=1e-6)
 
 
 def test_in_drifting_problems_the_best_action_changes() -> None:
