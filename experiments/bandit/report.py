@@ -59,7 +59,7 @@ def sentences(results: Figures) -> list[str]:
         best = min(able, key=lambda c: float(c["metrics"]["regret"]["estimate"]))
         metrics = best["metrics"]
         found.append(
-            f"The least regret of the {len(able)} policies has `{best['name']}`: "
+            f"Of {len(able)} policies `{best['name']}` has the least regret, "
             f"{interval(metrics['regret'], digits=1)} in {results['config']['steps']:,} steps; in "
             "the last tenth of them it takes the best action in "
             f"{interval(metrics['late_optimal'], 100.0, 1)}% of the steps."

@@ -22,7 +22,8 @@ from experiments.vae.model import Weights, initial_weights
 from experiments.vae.train import Task
 
 PARTS = ("encoder", "decoder")
-Measure = Callable[..., "dict[str, Moments]"]
+# The fields of the moments, of each part.
+Measure = Callable[..., dict[str, tuple[Array, ...]]]
 
 
 class Moments(NamedTuple):

@@ -27,8 +27,8 @@ def sentences(results: Figures) -> list[str]:
             found.append(f"In {name}, against `{results['reference']}`: {shown}.")
         best = max(compared, key=lambda c: float(c["metrics"]["elbo"]["estimate"]))
         found.append(
-            f"The highest test ELBO of the estimators has `{best['name']}`: "
-            f"{interval(best['metrics']['elbo'], digits=2)}, on the training images "
+            f"Of the estimators `{best['name']}` has the highest mean test ELBO, "
+            f"{interval(best['metrics']['elbo'], digits=2)}; on the training images "
             f"{interval(best['metrics']['train_elbo'], digits=2)}."
         )
     found += _unbiased(results)

@@ -29,6 +29,7 @@ from experiments.bandit.testbed import (
     play_all,
     problem_keys,
 )
+from experiments.base_config import field_help, field_types
 from experiments.progress import Display
 from experiments.run_directory import Record
 
@@ -277,3 +278,12 @@ def test_mistake_in_a_config_gets_one_line(
 def test_keys_of_problems_differ() -> None:
     data = jax.random.key_data(problem_keys(BanditConfig(problems=100)))
     assert len({tuple(row) for row in np.asarray(data).tolist()}) == 100
+
+
+def test_help_describes_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", BANDIT, "--help"])
+    assert stopped.value.code == 0
+    assert set(field_help(BanditConfig)) == set(field_types(BanditConfig))
+    shown = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in shown for name in field_types(BanditConfig))

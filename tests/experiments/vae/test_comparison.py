@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import cli
+from experiments.base_config import field_help, field_types
 from experiments.progress import Display
 from experiments.vae import comparison, report_tables, summary, tables
 from experiments.vae.comparison import compare
@@ -245,3 +246,12 @@ def test_mistake_in_a_config_gets_one_line(
     for part in ("error: ", *parts):
         assert part in captured.err
     assert not (tmp_path / "run").exists()
+
+
+def test_help_describes_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", VAE, "--help"])
+    assert stopped.value.code == 0
+    assert set(field_help(VaeConfig)) == set(field_types(VaeConfig))
+    shown = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in shown for name in field_types(VaeConfig))
