@@ -1,9 +1,124 @@
 """What the drawings of all experiments share: ticks, bands of curves, and labels beside lines."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from experiments.svg import Drawing, Scale
+
+# Place, value, lower and upper limit.
+Points = Sequence[tuple[float, float, float, float]]
+_WIDTH, _HEIGHT = 190.0, 130.0
+
+
+class Series(NamedTuple):
+    """A line of a chart.
+
+    Attributes:
+      name: What stands beside its end, or over its panel.
+      style: The class of its colour.
+      points: Where it goes, and its band.
+    """
+
+    name: str
+    style: str
+    points: Points
+
+
+def curve_points(steps: Sequence[float], curve: Mapping[str, Any], factor: float = 1.0) -> Points:
+    """Returns the points of a curve of the results; a missing limit is the value itself."""
+    rows = zip(steps, curve["estimate"], curve["lower"], curve["upper"], strict=True)
+    return [
+        (step, factor * value, *(factor * (value if v is None else v) for v in (lower, upper)))
+        for step, value, lower, upper in rows
+        if value is not None
+    ]
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    labels: tuple[str, str],
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    dots: bool = False,
+    digits: int = 2,
+) -> Drawing:
+    """Returns one wide chart of several lines, whose names and last values stand to the right.
+
+    Args:
+      title: The title of the drawing.
+      series: The lines, each with at least one point.
+      labels: What the horizontal and the vertical axis show.
+      log_x: Whether the horizontal axis is logarithmic.
+      log_y: Whether the vertical axis is logarithmic.
+      dots: Whether every point is marked.
+      digits: Digits of the values to the right.
+    """
+    drawing = Drawing(620, 300, title)
+    shown = [line for line in series if line.points]
+    if not shown:
+        return drawing
+    x = _scale([p[0] for line in shown for p in line.points], 48, 430, 0.0, log_x)
+    y = _scale([v for line in shown for p in line.points for v in p[1:]], 262, 16, 0.04, log_y)
+    drawing.axes(x, y, _ticks(x), _ticks(y))
+    drawing.text(x.end, 292, f"{labels[0]} →", "note", "end")
+    drawing.text(4, 9, labels[1], "note")
+    ordered = sorted(shown, key=lambda line: y(line.points[-1][1]))
+    heights = apart([y(line.points[-1][1]) for line in ordered], 12.0, 14.0, 262.0)
+    for line, height in zip(ordered, heights, strict=True):
+        last = line.points[-1]
+        drawing.line([(x(last[0]), y(last[1])), (452, height)], "grid")
+        band(drawing, x, y, line.points, line.style)
+        if dots:
+            for point in line.points:
+                drawing.dot(x(point[0]), y(point[1]), 2.4, f"{line.style} fill")
+        drawing.dot(458, height, 3.0, f"{line.style} fill")
+        drawing.text(466, height + 3, f"{line.name}  {last[1]:.{digits}f}", "name")
+    return drawing
+
+
+def line_panels(
+    series: Sequence[Series], reference: str, *, log_x: bool = False, log_y: bool = False
+) -> list[Drawing]:
+    """Returns a small panel for each line on common scales, beside the reference in grey."""
+    shown = [line for line in series if line.points]
+    if not shown:
+        return []
+    x = _scale([p[0] for line in shown for p in line.points], 34, _WIDTH - 12, 0.0, log_x)
+    values = [v for line in shown for p in line.points for v in p[1:]]
+    y = _scale(values, _HEIGHT - 16, 8, 0.04, log_y)
+    behind = next((line for line in shown if line.name == reference), None)
+    drawings = []
+    for line in shown:
+        drawing = Drawing(_WIDTH, _HEIGHT, line.name)
+        drawing.axes(x, y, _few(_ticks(x)), _ticks(y))
+        if behind and line is not behind:
+            band(drawing, x, y, behind.points, "quiet")
+        band(drawing, x, y, line.points, line.style)
+        drawings.append(drawing)
+    return drawings
+
+
+def _scale(values: Sequence[float], start: float, end: float, pad: float, log: bool) -> Scale:
+    """Returns a scale that holds the values and, where it is linear, a margin."""
+    low, high = min(values), max(values)
+    if log:
+        return Scale(
+            low / 1.1 ** (pad > 0), max(high, low * 1.5) * 1.1 ** (pad > 0), start, end, log=True
+        )
+    width = max(high - low, 1e-6)
+    return Scale(low - pad * width, low + width + pad * width, start, end)
+
+
+def _few(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Returns the ticks that have room below a small panel."""
+    return ticks[:: math.ceil(len(ticks) / 4)]
+
+
+def _ticks(scale: Scale) -> list[tuple[float, str]]:
+    return powers(scale, short) if scale.log else levels(scale)
 
 
 def band(

@@ -8,12 +8,16 @@ import types
 from pathlib import Path
 from typing import Any
 
+from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig, field_types
 from experiments.config import Config
 from experiments.errors import UserError, did_you_mean
+from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
-EXPERIMENTS: dict[str, type[BaseConfig]] = {kind.experiment: kind for kind in (Config, WordsConfig)}
+EXPERIMENTS: dict[str, type[BaseConfig]] = {
+    kind.experiment: kind for kind in (Config, WordsConfig, BanditConfig, VaeConfig)
+}
 
 
 def from_json(fields: dict[str, Any]) -> BaseConfig:

@@ -36,7 +36,7 @@ def table(head: Sequence[str], rows: Sequence[str]) -> str:
 def row(contender: Figures, cells: Sequence[str]) -> str:
     """Returns the row of a contender, the first cell being its name."""
     status = contender["status"]
-    badge = f" <b class='badge'>{status}</b>" if status != "trained" else ""
+    badge = f" <b class='badge'>{status}</b>" if status not in ("trained", "finished") else ""
     title = contender["why"] or contender["formula"]
     name = (
         f'<th scope="row" data-value="{escape(contender["name"], quote=True)}" '

@@ -73,10 +73,11 @@ def gallery(title: str, text: str, panels: Sequence[Drawing]) -> str:
 
 
 def write_plots(path: Path, plots: Plots) -> None:
-    """Writes each group of panels into an SVG file of the run."""
+    """Writes each group of panels that has any into an SVG file of the run."""
     (path / "plots").mkdir(exist_ok=True)
     for name, (heading, columns, panels) in plots.items():
-        write_text(path / "plots" / f"{name}.svg", sheet(panels, columns, heading))
+        if panels:
+            write_text(path / "plots" / f"{name}.svg", sheet(panels, columns, heading))
 
 
 def provenance(path: Path, config: Figures, environment: Figures) -> str:

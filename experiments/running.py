@@ -3,10 +3,18 @@
 from pathlib import Path
 
 from experiments import comparison, report, tables
+from experiments.bandit import comparison as bandit_comparison
+from experiments.bandit import report as bandit_report
+from experiments.bandit import tables as bandit_tables
+from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.config import Config
 from experiments.progress import Display
 from experiments.run_directory import read_config
+from experiments.vae import comparison as vae_comparison
+from experiments.vae import report as vae_report
+from experiments.vae import tables as vae_tables
+from experiments.vae.config import VaeConfig
 from experiments.words import comparison as words_comparison
 from experiments.words import report as words_report
 from experiments.words import tables as words_tables
@@ -20,6 +28,10 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
             return comparison.compare(config, path, display, retry_failed)
         case WordsConfig():
             return words_comparison.compare(config, path, display, retry_failed)
+        case BanditConfig():
+            return bandit_comparison.compare(config, path, display, retry_failed)
+        case VaeConfig():
+            return vae_comparison.compare(config, path, display, retry_failed)
     raise NotImplementedError(f"no experiment runs a {type(config).__name__}")
 
 
@@ -32,4 +44,8 @@ def write_report(path: Path) -> list[str]:
             return [*shown, tables.difference_table(results)] if results["comparisons"] else shown
         case WordsConfig():
             return words_tables.all_tables(words_report.write_report(path))
+        case BanditConfig():
+            return bandit_tables.all_tables(bandit_report.write_report(path))
+        case VaeConfig():
+            return vae_tables.all_tables(vae_report.write_report(path))
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")

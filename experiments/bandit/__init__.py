@@ -1,0 +1,1 @@
+"""Action selection on the k-armed testbed of Sutton and Barto."""

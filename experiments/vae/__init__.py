@@ -1,0 +1,1 @@
+"""A variational autoencoder with categorical codes, trained by estimators of its gradient."""
