@@ -11,9 +11,12 @@ from typing import Any
 from experiments.base_config import BaseConfig, field_types
 from experiments.config import Config
 from experiments.errors import UserError, did_you_mean
+from experiments.shakespeare.config import ModelConfig, ShakespeareConfig
 from experiments.words.config import WordsConfig
 
-EXPERIMENTS: dict[str, type[BaseConfig]] = {kind.experiment: kind for kind in (Config, WordsConfig)}
+EXPERIMENTS: dict[str, type[BaseConfig]] = {
+    kind.experiment: kind for kind in (Config, WordsConfig, ShakespeareConfig, ModelConfig)
+}
 
 
 def from_json(fields: dict[str, Any]) -> BaseConfig:
