@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import softmax_variants as sv
-from experiments.shakespeare.config import AttentionName
+from experiments.shakespeare.config import AttentionName, ShakespeareConfig
 from experiments.shakespeare.layers import linear
 
 NORMALISERS: tuple[AttentionName, ...] = get_args(AttentionName)
@@ -40,30 +40,19 @@ class Attention(nnx.Module):
     """Attention of every token to itself and to those before it.
 
     Args:
-      width: Size of the hidden state.
-      heads: How many there are; they divide the width.
-      context: The longest input.
+      config: The sizes.
       normaliser: What turns scores into weights.
-      dropout: Part of the weights that is dropped when a key is given.
-      deviation: Standard deviation of the output's first weights.
       rngs: Random streams; `params` is read.
     """
 
     def __init__(
-        self,
-        width: int,
-        heads: int,
-        context: int,
-        normaliser: AttentionName,
-        dropout: float,
-        deviation: float,
-        *,
-        rngs: nnx.Rngs,
+        self, config: ShakespeareConfig, normaliser: AttentionName, *, rngs: nnx.Rngs
     ) -> None:
+        width, heads, context = config.width, config.heads, config.context
         # One product makes queries, keys and values.
-        self.joint = linear(width, 3 * width, 0.02, rngs)
-        self.output = linear(width, width, deviation, rngs)
-        self.heads, self.normaliser, self.dropout = heads, normaliser, dropout
+        self.joint = linear(config, width, 3 * width, rngs)
+        self.output = linear(config, width, width, rngs, residual=True)
+        self.heads, self.normaliser, self.dropout = heads, normaliser, config.dropout
         if normaliser == "learned_alpha":
             # alpha = 1 + sigmoid(this) begins at 1.5, and never leaves its range.
             self.alpha_logit = nnx.Param(jnp.zeros(heads))

@@ -32,6 +32,9 @@ class ShakespeareConfig(BaseConfig):
       heads: Attention heads in a layer.
       width: Size of the hidden state; heads divide it.
       context: How many tokens the model sees at most.
+      first_weights: Deviation of the layers' first weights: 1 / sqrt(inputs), or nanoGPT's 0.02, with
+        which a small model learns more slowly. Where outputs add to the hidden state it is smaller
+        by sqrt(2 layers) in both.
       dropout: Part of the embeddings, attention weights and outputs that is dropped in training.
       batch_size: Windows of context tokens in a step.
       steps: Optimiser steps of `train`.
@@ -66,6 +69,7 @@ class ShakespeareConfig(BaseConfig):
     heads: int = 4
     width: int = 128
     context: int = 64
+    first_weights: Literal["fan_in", "nanogpt"] = "fan_in"
     dropout: float = 0.0
     batch_size: int = 12
     steps: int = 2000

@@ -1,10 +1,13 @@
 """A linear layer with a gradient that XLA does not make by transposing."""
 
+import math
 from typing import Any
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
+
+from experiments.shakespeare.config import ShakespeareConfig
 
 
 @jax.custom_vjp
@@ -43,8 +46,22 @@ def dot_general(inputs: Array, kernel: Array, dimension_numbers: Any, **_: Any) 
     return product(inputs, kernel)
 
 
-def linear(inputs: int, outputs: int, deviation: float, rngs: nnx.Rngs) -> nnx.Linear:
-    """Returns a layer without a bias, whose first weights are normal."""
+def linear(
+    config: ShakespeareConfig, inputs: int, outputs: int, rngs: nnx.Rngs, residual: bool = False
+) -> nnx.Linear:
+    """Returns a layer without a bias, whose first weights are normal.
+
+    Args:
+      config: Says how large the weights are.
+      inputs: Its inputs.
+      outputs: Its outputs.
+      rngs: Random streams; `params` is read.
+      residual: Whether the outputs are added to the hidden state. All layers together then add
+        what one of them would.
+    """
+    deviation = 0.02 if config.first_weights == "nanogpt" else 1.0 / math.sqrt(inputs)
+    if residual:
+        deviation /= math.sqrt(2 * config.layers)
     return nnx.Linear(
         inputs,
         outputs,

@@ -1,7 +1,5 @@
 """A GPT as nanoGPT's: normalisation before each part, learned positions, tied embeddings."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -25,15 +23,11 @@ class Block(nnx.Module):
         self, config: ShakespeareConfig, normaliser: AttentionName, *, rngs: nnx.Rngs
     ) -> None:
         width = config.width
-        # The sum over layers keeps the size that one of them would have.
-        deviation = 0.02 / math.sqrt(2 * config.layers)
         self.attention_norm = _norm(width, rngs)
-        self.attention = Attention(
-            width, config.heads, config.context, normaliser, config.dropout, deviation, rngs=rngs
-        )
+        self.attention = Attention(config, normaliser, rngs=rngs)
         self.perceptron_norm = _norm(width, rngs)
-        self.up = linear(width, 4 * width, 0.02, rngs)
-        self.down = linear(4 * width, width, deviation, rngs)
+        self.up = linear(config, width, 4 * width, rngs)
+        self.down = linear(config, 4 * width, width, rngs, residual=True)
         self.dropout = config.dropout
 
     def __call__(
