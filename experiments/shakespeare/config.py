@@ -32,9 +32,9 @@ class ShakespeareConfig(BaseConfig):
       heads: Attention heads in a layer.
       width: Size of the hidden state; heads divide it.
       context: How many tokens the model sees at most.
-      first_weights: Deviation of the layers' first weights: 1 / sqrt(inputs), or nanoGPT's 0.02, with
-        which a small model learns more slowly. Where outputs add to the hidden state it is smaller
-        by sqrt(2 layers) in both.
+      first_weights: Deviation of the layers' first weights: 1 / sqrt(inputs), or nanoGPT's 0.02,
+        with which a small model learns more slowly. Where outputs add to the hidden state it is
+        smaller by sqrt(2 layers) in both.
       dropout: Part of the embeddings, attention weights and outputs that is dropped in training.
       batch_size: Windows of context tokens in a step.
       steps: Optimiser steps of `train`.
