@@ -1,11 +1,11 @@
-"""The command line: `compare`, `report`, `list`, and the benchmarks."""
+"""The command line: `compare`, `train`, `sample`, `report`, `list`, and the benchmarks."""
 
 import dataclasses
 import importlib
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.base_config import BaseConfig
@@ -13,18 +13,24 @@ from experiments.config import Config
 from experiments.config_files import load_config
 from experiments.errors import UserError, did_you_mean
 from experiments.overrides import Parser, add_overrides, given_overrides
+from experiments.shakespeare.config import SampleConfig
 
 _DESCRIPTION = """\
 Experiments with softmax variants.
 
   compare CONFIG   train every contender on real data, compare them, write a report
+  train CONFIG     train one language model, with one attention normaliser and one loss
+  sample RUN       write text with a model that `train` made
   report RUN       make the figures, plots and report of a run again, without training
   list             print who can take part in a comparison
   bench            time the maps and their gradients beside other packages
   accuracy         measure the maps against references in higher precision
 
 Each takes --help."""
-_COMMANDS = ("compare", "report", "list", "bench", "accuracy")
+_DRAWN = """\
+The maps of the library with these names narrow down what is kept, in the order top-k, top-p,
+min-p; entmax with alpha turns what is left into probabilities."""
+_COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +63,10 @@ def _dispatch(arguments: list[str]) -> int:
         match command:
             case "compare":
                 return _compare(rest)
+            case "train":
+                return _train(rest)
+            case "sample":
+                return _sample(_sample_parser().parse_args(rest))
             case "report":
                 return _report(_report_parser().parse_args(rest))
             case "list":
@@ -73,16 +83,11 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
-    parser = Parser(
-        prog="python -m experiments compare",
-        description="Trains every contender of a config, compares them, and writes a report. "
-        "Repeating the command continues a run that was interrupted.",
-        epilog=f"These are the flags of the {kind.experiment}' configs; name a config of another "
-        "experiment before --help to see its own.",
-    )
-    parser.add_argument("config", type=Path, help="a Python file with a function get_config()")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the run directory [path; default: runs/CONFIG]"
+    parser = _config_parser(
+        "compare",
+        "Trains every contender of a config, compares them, and writes a report.",
+        "runs/CONFIG",
+        kind,
     )
     parser.add_argument(
         "--retry-failed",
@@ -90,6 +95,39 @@ def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
         help="train contenders again that failed in an earlier attempt [flag; default: no]",
     )
     add_overrides(parser, kind)
+    return parser
+
+
+def _train_parser(kind: type[BaseConfig]) -> ArgumentParser:
+    description = "Trains one model of a config, with checkpoints, on one normaliser and one loss."
+    parser = _config_parser("train", description, "runs/CONFIG-train", kind)
+    add_overrides(parser, kind)
+    return parser
+
+
+def _config_parser(
+    command: str, description: str, default: str, kind: type[BaseConfig]
+) -> ArgumentParser:
+    parser = Parser(
+        prog=f"python -m experiments {command}",
+        description=f"{description} Repeating the command continues a run that was interrupted.",
+        epilog=f"These are the flags of the {kind.experiment}' configs; name a config of another "
+        "experiment before --help to see its own.",
+    )
+    parser.add_argument("config", type=Path, help="a Python file with a function get_config()")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
+    )
+    return parser
+
+
+def _sample_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="python -m experiments sample",
+        description="Writes text with a model that `train` made.",
+    )
+    parser.add_argument("run", type=Path, help="a run directory of `train`")
+    add_overrides(parser, SampleConfig, "how tokens are drawn", _DRAWN)
     return parser
 
 
@@ -116,12 +154,7 @@ def _list_parser() -> ArgumentParser:
 
 
 def _compare(given: list[str]) -> int:
-    # Which flags there are depends on the config, so that it is loaded before they are read.
-    named = next((Path(text) for text in given if text.endswith(".py")), None)
-    config: BaseConfig = Config() if named is None else load_config(named)
-    arguments = _compare_parser(type(config)).parse_args(given)
-    config = load_config(arguments.config) if named is None else config
-    config = dataclasses.replace(config, **given_overrides(arguments, type(config)))
+    config, arguments = _configured(given, _compare_parser)
     path = arguments.out or Path("runs") / arguments.config.stem
     # jax takes seconds to import, which a mistyped flag should not have to wait for.
     from experiments.progress import Display
@@ -131,6 +164,44 @@ def _compare(given: list[str]) -> int:
     if not compare(config, path, display, arguments.retry_failed):
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
     return _write(path)
+
+
+def _train(given: list[str]) -> int:
+    config, arguments = _configured(given, _train_parser)
+    path = arguments.out or Path("runs") / f"{arguments.config.stem}-train"
+    from experiments.progress import Display
+    from experiments.running import train
+
+    display = Display()
+    trained, tables = train(config, path, display)
+    if not trained:
+        display.note(f"{path} is finished: nothing was trained; remove it to start again")
+    for table in tables:
+        print(table, end="\n\n")
+    print(f"write more with: python -m experiments sample {path}")
+    return 0
+
+
+def _configured(
+    given: list[str], parser_of: Callable[[type[BaseConfig]], ArgumentParser]
+) -> tuple[BaseConfig, Namespace]:
+    """Returns the config of a file with the overrides of the command line, and all arguments."""
+    # Which flags there are depends on the config, so that it is loaded before they are read.
+    named = next((Path(text) for text in given if text.endswith(".py")), None)
+    config: BaseConfig = Config() if named is None else load_config(named)
+    arguments = parser_of(type(config)).parse_args(given)
+    config = load_config(arguments.config) if named is None else config
+    return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
+
+
+def _sample(arguments: Namespace) -> int:
+    request = SampleConfig(**given_overrides(arguments, SampleConfig))
+    from experiments.running import sample
+
+    for piece in sample(arguments.run, request):
+        print(piece, end="", flush=True)
+    print()
+    return 0
 
 
 def _report(arguments: Namespace) -> int:

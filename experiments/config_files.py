@@ -12,11 +12,13 @@ from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig, field_types
 from experiments.config import Config
 from experiments.errors import UserError, did_you_mean
+from experiments.shakespeare.config import ModelConfig, ShakespeareConfig
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
 EXPERIMENTS: dict[str, type[BaseConfig]] = {
-    kind.experiment: kind for kind in (Config, WordsConfig, BanditConfig, VaeConfig)
+    kind.experiment: kind
+    for kind in (Config, WordsConfig, BanditConfig, VaeConfig, ShakespeareConfig, ModelConfig)
 }
 
 

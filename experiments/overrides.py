@@ -50,17 +50,20 @@ def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def add_overrides(parser: argparse.ArgumentParser, config: type[BaseConfig]) -> None:
+def add_overrides(
+    parser: argparse.ArgumentParser,
+    config: type[BaseConfig],
+    title: str = "overrides of the config file",
+    about: str = "A flag wins over the file; the defaults below are those of a field that the file "
+    "omits.",
+) -> None:
     """Adds a flag for each field of a config; a flag that is not given changes nothing."""
     help_of, defaults = field_help(config), config()
-    group = parser.add_argument_group(
-        "overrides of the config file",
-        "A flag wins over the file; the defaults below are those of a field that the file omits.",
-    )
+    group = parser.add_argument_group(title, about)
     for name, kind in field_types(config).items():
         many = typing.get_origin(kind) is tuple
         default = getattr(defaults, name)
-        shown = (" ".join(str(v) for v in default) or "none") if many else str(default)
+        shown = (" ".join(map(str, default)) if many else str(default)) or "none"
         text = f"{help_of[name]} [{describe_type(kind)}; default: {shown}]"
         group.add_argument(
             flag(name),

@@ -1,23 +1,20 @@
-"""Which experiment a configuration belongs to: how it is run, and how it is reported."""
+"""Which experiment a configuration belongs to: how it is run, and how it is reported.
 
+What an experiment imports is imported in its own case: Flax and Orbax take seconds, which the
+other experiments should not wait for.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
-from experiments import comparison, report, tables
-from experiments.bandit import comparison as bandit_comparison
-from experiments.bandit import report as bandit_report
-from experiments.bandit import tables as bandit_tables
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.config import Config
+from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import read_config
-from experiments.vae import comparison as vae_comparison
-from experiments.vae import report as vae_report
-from experiments.vae import tables as vae_tables
+from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
 from experiments.vae.config import VaeConfig
-from experiments.words import comparison as words_comparison
-from experiments.words import report as words_report
-from experiments.words import tables as words_tables
 from experiments.words.config import WordsConfig
 
 
@@ -25,13 +22,25 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
     """Runs what is missing of a comparison; returns False where nothing was."""
     match config:
         case Config():
-            return comparison.compare(config, path, display, retry_failed)
+            from experiments import comparison as digits
+
+            return digits.compare(config, path, display, retry_failed)
+        case ShakespeareConfig():
+            from experiments.shakespeare import comparison as shakespeare
+
+            return shakespeare.compare(config, path, display, retry_failed)
         case WordsConfig():
-            return words_comparison.compare(config, path, display, retry_failed)
+            from experiments.words import comparison as words
+
+            return words.compare(config, path, display, retry_failed)
         case BanditConfig():
-            return bandit_comparison.compare(config, path, display, retry_failed)
+            from experiments.bandit import comparison as bandit
+
+            return bandit.compare(config, path, display, retry_failed)
         case VaeConfig():
-            return vae_comparison.compare(config, path, display, retry_failed)
+            from experiments.vae import comparison as vae
+
+            return vae.compare(config, path, display, retry_failed)
     raise NotImplementedError(f"no experiment runs a {type(config).__name__}")
 
 
@@ -39,13 +48,52 @@ def write_report(path: Path) -> list[str]:
     """Writes the report of a run; returns its tables for the terminal."""
     match config := read_config(path):
         case Config():
+            from experiments import report, tables
+
             results = report.write_report(path)
             shown = [tables.main_table(results)]
             return [*shown, tables.difference_table(results)] if results["comparisons"] else shown
+        case ModelConfig():
+            raise UserError(f"{path} is a run of `train`, which has no report; see `sample`")
+        case ShakespeareConfig():
+            from experiments.shakespeare import report as shakespeare_report
+            from experiments.shakespeare.tables import all_tables
+
+            return all_tables(shakespeare_report.write_report(path))
         case WordsConfig():
+            from experiments.words import report as words_report
+            from experiments.words import tables as words_tables
+
             return words_tables.all_tables(words_report.write_report(path))
         case BanditConfig():
+            from experiments.bandit import report as bandit_report
+            from experiments.bandit import tables as bandit_tables
+
             return bandit_tables.all_tables(bandit_report.write_report(path))
         case VaeConfig():
+            from experiments.vae import report as vae_report
+            from experiments.vae import tables as vae_tables
+
             return vae_tables.all_tables(vae_report.write_report(path))
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")
+
+
+def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[str]]:
+    """Trains one model as far as it is not; returns whether anything was done, and tables."""
+    match config:
+        case ShakespeareConfig():
+            from experiments.shakespeare import training
+
+            done = training.train_model(ModelConfig.of(config), path, display)
+            return done, training.tables(path)
+    raise UserError(f"train: {config.experiment} has no single model to train; use `compare`")
+
+
+def sample(path: Path, request: SampleConfig) -> Iterator[str]:
+    """Yields a prompt and the text that a run of `train` continues it with, in pieces."""
+    match config := read_config(path):
+        case ModelConfig():
+            from experiments.shakespeare import sample
+
+            return sample.sample(path, config, request)
+    raise UserError(f"{path} is a run on {config.experiment}, expected one that `train` made")

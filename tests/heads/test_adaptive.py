@@ -231,7 +231,7 @@ def test_the_reverse_pass_takes_no_normalizer_again() -> None:
     """One logarithm for the head and for each tail: those of the forward pass are kept."""
     p, (h, y) = parameters(), examples()
     program = jax.jit(jax.value_and_grad(mixed(loss))).lower(p, h, y).compile()
-    assert len(re.findall(r"\blog\(", program.as_text())) == 1 + len(CUTOFFS)
+    assert len(re.findall(r"\blog\(", str(program.as_text()))) == 1 + len(CUTOFFS)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
