@@ -178,16 +178,16 @@ def test_attention_with_parameters_is_the_function(case: str, rng: np.random.Gen
 def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Generator) -> None:
     x = jnp.asarray(rng.normal(size=(2, LENGTH, 4)), jnp.float32)
     layer: Any = svn.MultiHeadAttention(
-        HEADS, 4, normalizer=svn.Entmax((HEADS, 1, 1)), is_causal=True, rngs=nnx.Rngs(0)
+        HEADS, 4, normalizer=svn.Softmax((HEADS, 1, 1)), is_causal=True, rngs=nnx.Rngs(0)
     )
-    alpha = jnp.array([1.2, 1.7]).reshape(HEADS, 1, 1)
-    raw = jnp.log((alpha - 1) / (2 - alpha))
-    layer.attention_fn.normalizer.raw_alpha[...] = raw
+    temperature = jnp.array([0.3, 2.0]).reshape(HEADS, 1, 1)
+    layer.attention_fn.normalizer.log_temperature[...] = jnp.log(temperature)
     plain = nnx.MultiHeadAttention(HEADS, 4, decode=False, rngs=nnx.Rngs(0))
     for name in ("query", "key", "value", "out"):
         setattr(plain, name, getattr(layer, name))
     plain.attention_fn = functools.partial(
-        sv.dot_product_attention, normalizer=functools.partial(sv.entmax, alpha=alpha)
+        sv.dot_product_attention,
+        normalizer=functools.partial(sv.softmax, temperature=temperature),
     )
     found, want = jax.jit(lambda x: [layer(x), plain(x, is_causal=True)])(x)
     np.testing.assert_allclose(found, want, atol=1e-6)
@@ -198,7 +198,7 @@ def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Ge
     np.testing.assert_allclose(jnp.concatenate(steps, 1), want, atol=1e-6)
 
     of_linen: Any = svl.MultiHeadAttention(
-        HEADS, normalizer=svl.Entmax((HEADS, 1, 1)), is_causal=True
+        HEADS, normalizer=svl.Softmax((HEADS, 1, 1)), is_causal=True
     )
     variables: Any = jax.jit(of_linen.init)(jax.random.key(0), x)
     projections = {
@@ -206,7 +206,7 @@ def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Ge
         for name in ("query", "key", "value", "out")
     }
     params = {**variables["params"], "heads": projections}
-    params["normalizer"] = {"raw_alpha": raw}
+    params["normalizer"] = {"log_temperature": jnp.log(temperature)}
     np.testing.assert_allclose(of_linen.apply({"params": params}, x), want, atol=1e-6)
     decoder = of_linen.clone(decode=True)
     cache = jax.jit(decoder.init)(jax.random.key(0), x)["cache"]
