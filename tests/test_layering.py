@@ -15,7 +15,7 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 # Each layer of the package sees itself and the layers named here, and nothing else of the package.
-_SOLVERS = {"_powers", "_selection", "_threshold"}
+_SOLVERS = {"_powers", "_selection", "_steep", "_summed", "_threshold"}
 _BASE = {"_typing", "_validation", "_numerics", "kernels"} | _SOLVERS
 LAYERS: dict[str, set[str]] = {
     "_typing": set(),
@@ -25,6 +25,8 @@ LAYERS: dict[str, set[str]] = {
     "_powers": {"_typing"},
     "_selection": {"_typing"},
     "_threshold": {"_typing", "_validation", "_numerics", "_powers"},
+    "_steep": {"_typing", "_numerics", "_threshold"},
+    "_summed": {"_typing", "_threshold"},
     "kernels": {"_typing", "_validation", "_numerics"} | _SOLVERS,
     "maps": _BASE,
     "losses": _BASE | {"maps"},
