@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 import softmax_variants as sv
@@ -175,7 +177,9 @@ def test_blocks_by_default_and_numbers_for_alpha(rng: np.random.Generator) -> No
         number = sv.flash_attention(q, k, v, alpha=alpha, scale=0.5)
         array = sv.flash_attention(q, k, v, alpha=jnp.float32(alpha), scale=0.5)
         np.testing.assert_allclose(number, array, rtol=0, atol=2e-6)
-        exact, _ = attention(problem._replace(alpha=np.full((1, 1, 1), alpha)), kept, np.zeros((B, T, N, D)))
+        exact, _ = attention(
+            problem._replace(alpha=np.full((1, 1, 1), alpha)), kept, np.zeros((B, T, N, D))
+        )
         assert_close(number, exact, 2e-6)
 
 
@@ -343,6 +347,30 @@ def test_the_result_under_vmap_and_remat(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda kind: kind.name)
+def test_arrays_that_are_split_over_devices(kind: AxisType, rng: np.random.Generator) -> None:
+    """By the compiler's choice under both kinds of mesh axis, and by hand under `shard_map`."""
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+    spec = P("data")
+    arrays = [single(x) for x in case(rng)[:3]]
+
+    def run(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return sv.flash_attention(q, k, v, alpha=1.5, is_causal=True, block_size=(8, 37))
+
+    def pulled(f: Callable[..., jax.Array], *arrays: jax.Array) -> Any:
+        output, pull = jax.vjp(f, *arrays)
+        return output, pull(output)
+
+    expected = jax.jit(functools.partial(pulled, run))(*arrays)
+    with jax.set_mesh(mesh):
+        split = [jax.device_put(x, NamedSharding(mesh, spec)) for x in arrays]
+        by_hand = jax.shard_map(run, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec)
+        for f in (run, by_hand):
+            found = jax.jit(functools.partial(pulled, f))(*split)
+            for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_second_derivatives(alpha: float | None, rng: np.random.Generator) -> None:
     """Forward over reverse against differences of the gradient, in float64."""
@@ -362,7 +390,13 @@ def test_second_derivatives(alpha: float | None, rng: np.random.Generator) -> No
             order = x.alpha if alpha is None else alpha
             return jnp.sum(
                 jnp.sin(
-                    sv.flash_attention(*x[:4], alpha=order, scale=x.scale, n=x.n, block_size=None if alpha is None else (2, 3))
+                    sv.flash_attention(
+                        *x[:4],
+                        alpha=order,
+                        scale=x.scale,
+                        n=x.n,
+                        block_size=None if alpha is None else (2, 3),
+                    )
                 )
             )
 
