@@ -34,6 +34,8 @@ LAYERS: dict[str, set[str]] = {
     "attention": _BASE | {"maps"},
     "rows": {"_typing", "_validation", "_numerics", "heads"},
     "variants": _BASE | {"maps", "losses", "heads"},
+    # What the two sets of layers for Flax share.
+    "_modules": _BASE | {"maps", "attention", "heads", "variants"},
 }
 # These see everything, and nobody sees them: the package never needs what they need.
 OPTIONAL = {"nnx", "linen", "testing"}
@@ -42,7 +44,10 @@ EVERYTHING = set(LAYERS) | OPTIONAL
 ALLOWED = LAYERS | dict.fromkeys(OPTIONAL, EVERYTHING) | {"__init__": set(LAYERS)}
 
 # Loaded only where they are used, so that `import softmax_variants` costs what `import jax` costs.
-HEAVY = ("optax", "chex", "flax", "matplotlib", "sklearn", "orbax", "tyro", "rich", "pandas")
+HEAVY = (
+    *("optax", "chex", "flax", "equinox", "orbax"),
+    *("matplotlib", "sklearn", "tyro", "rich", "pandas"),
+)
 
 
 def package_files() -> list[Path]:
