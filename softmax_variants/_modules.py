@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_count, as_key, as_parameter
-from softmax_variants.attention._arguments import as_arguments
+from softmax_variants.attention._arguments import Arguments, as_arguments
 from softmax_variants.attention._dot_product import dot_product_attention, takes_key
+from softmax_variants.attention._flash import flash_attention
 from softmax_variants.attention._position_scale import (
     asentmax_scale,
     scalable_softmax_scale,
@@ -28,6 +29,14 @@ Schedule = Callable[[Array], ArrayLike]
 
 STREAM = "sample"
 _GAMMA_LIMIT = 3.0
+# What says which query sees which key, and what Flax passes besides.
+_RULE = ("is_causal", "query_seq_lengths", "key_value_seq_lengths", "local_window_size")
+_FLAXS = {
+    *("rng", "dropout_rng", "dropout_rate", "broadcast_dropout", "deterministic"),
+    *("dtype", "precision", "module", "force_fp32_for_softmax"),
+    *("qk_attn_weights_einsum", "attn_weights_value_einsum"),
+}
+_ALPHAS = {VARIANTS["entmax15"]: 1.5, VARIANTS["entmax"]: 1.5, VARIANTS["sparsemax"]: 2.0}
 
 
 def no_stream(who: str) -> NoReturn:
@@ -71,10 +80,27 @@ def normalizer_of(normalizer: str | Callable[..., Any]) -> Callable[..., Any]:
     return softmax if normalizer == "softmax" else VARIANTS[normalizer]
 
 
-def check_sinks(normalizer: Callable[..., Any], sinks: float | None) -> None:
-    """Learned sinks, any real number of them, are there for softmax alone."""
-    if sinks is not None and normalizer is not softmax:
-        raise ValueError("sinks must be None with a normalizer other than 'softmax'")
+def check_attention(
+    normalizer: Callable[..., Any], sinks: float | None, flash: bool, *, learns_alpha: bool
+) -> None:
+    """Sinks, any real number of them, and blocks of keys are not there for every normalizer."""
+    if flash and not learns_alpha and _fixed_alpha(normalizer) is None:
+        names = ", ".join(repr(variant.name) for variant in _ALPHAS)
+        raise ValueError(
+            f"flash must be False with a normalizer other than 'softmax', {names} or Entmax"
+        )
+    if sinks is not None and not flash and normalizer is not softmax:
+        raise ValueError(
+            "sinks must be None with a normalizer other than 'softmax', unless flash=True"
+        )
+
+
+def _fixed_alpha(normalizer: Callable[..., Any]) -> float | None:
+    """The alpha of a normalizer that is an entmax."""
+    if normalizer is softmax:
+        return 1.0
+    found = [alpha for variant, alpha in _ALPHAS.items() if normalizer in (variant, variant.map)]
+    return found[0] if found else None
 
 
 def rows_of(values: Sequence[float], shape: Sequence[int]) -> Array:
@@ -179,36 +205,55 @@ def attend(
     mask: ArrayLike | None = None,
     *,
     normalizer: Callable[..., Any],
-    is_causal: bool = False,
+    flash: bool = False,
+    alpha: Array | None = None,
     **keywords: Any,
 ) -> Array:
-    """`dot_product_attention` with the sinks and the scales that the parameters say."""
-    sinks = None if "log_sinks" not in params else jnp.exp(params["log_sinks"])
-    scale = None
-    if "s" in params or "delta" in params:
-        arguments = as_arguments(query, key, value, mask=mask, is_causal=is_causal)
-        queries, _, size = arguments.query.shape[-3:]
-        counts = visible_counts(
-            queries, arguments.key.shape[-3], arguments.visibility.mask, is_causal=is_causal
+    """Attention with the sinks and the scales that the parameters say, at once or in blocks.
+
+    `alpha` is that of a normalizer which learns it, for the blocks.
+    """
+    rule = {name: keywords.pop(name) for name in _RULE if name in keywords}
+    arguments = as_arguments(query, key, value, bias, mask, dtype=keywords.get("dtype"), **rule)
+    keywords["n"] = None if "log_sinks" not in params else jnp.exp(params["log_sinks"])
+    keywords["scale"] = _position_scale(params, arguments, rule)
+    if not flash:
+        return dot_product_attention(
+            query, key, value, bias, mask, normalizer=normalizer, **rule, **keywords
         )
-        if "s" in params:
-            scale = scalable_softmax_scale(counts, params["s"], head_size=size)
-        else:
-            beta = jax.nn.softplus(params["raw_beta"])
-            gamma = _GAMMA_LIMIT * jnp.tanh(params["raw_gamma"])
-            scale = asentmax_scale(counts, params["delta"], beta, gamma, head_size=size)
-    return dot_product_attention(
-        query,
-        key,
-        value,
-        bias,
-        mask,
-        normalizer=normalizer,
-        is_causal=is_causal,
-        scale=scale,
-        n=sinks,
-        **keywords,
-    )
+    order = _fixed_alpha(normalizer) if alpha is None else alpha
+    assert order is not None  # checked where the layer is made
+    query, key, value = arguments.query, arguments.key, arguments.value
+    own = _for_blocks(keywords)
+    return flash_attention(query, key, value, bias, mask, alpha=order, **rule, **own)
+
+
+def _for_blocks(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of Flax's keywords for `flash_attention`.
+
+    Blocks have no dropout, no weights to show, and products of their own.
+    """
+    if keywords.get("dropout_rate", 0) > 0 and not keywords.get("deterministic", False):
+        raise ValueError("dropout_rate must be 0, or the call deterministic, with flash=True")
+    for name in ("module", "precision", "qk_attn_weights_einsum", "attn_weights_value_einsum"):
+        if keywords.get(name) is not None:
+            raise ValueError(f"{name} must be None with flash=True, got {keywords[name]!r:.80}")
+    return {name: value for name, value in keywords.items() if name not in _FLAXS}
+
+
+def _position_scale(
+    params: Mapping[str, Array], arguments: Arguments, rule: Mapping[str, Any]
+) -> Array | None:
+    """The scale of the scores by the number of keys that a query sees, if it has parameters."""
+    if "s" not in params and "delta" not in params:
+        return None
+    queries, _, size = arguments.query.shape[-3:]
+    counts = visible_counts(queries, arguments.key.shape[-3], arguments.visibility.mask, **rule)
+    if "s" in params:
+        return scalable_softmax_scale(counts, params["s"], head_size=size)
+    beta = jax.nn.softplus(params["raw_beta"])
+    gamma = _GAMMA_LIMIT * jnp.tanh(params["raw_gamma"])
+    return asentmax_scale(counts, params["delta"], beta, gamma, head_size=size)
 
 
 def takes_a_key(head: Any) -> bool:

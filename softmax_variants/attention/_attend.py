@@ -14,6 +14,7 @@ from softmax_variants.attention._blocks import (
     Block,
     Plan,
     QueryInputs,
+    filled,
     needed,
     pairs_of,
     sums_of,
@@ -108,7 +109,7 @@ def _moved(plan: Plan, part: Parts, query: Array) -> tuple[Array, Array]:
     moments: Moments = found.rows[1]
     given = inputs.rows
     drows: QueryInputs = change.rows
-    zero = jnp.zeros_like(row.top)
+    zero = filled(row.top, 0)
 
     def step(carry: tuple[Array, Array], part: Parts, key: Array) -> tuple[Any, None]:
         part_inputs, part_known, part_change = apart(part)
@@ -135,7 +136,7 @@ def _moved(plan: Plan, part: Parts, query: Array) -> tuple[Array, Array]:
 
         return block.if_visible(seen, lambda carry: carry, carry), None
 
-    start = (jnp.zeros_like(moments.value), zero)
+    start = (filled(moments.value, 0), zero)
     parts = together(inputs, known, change)
     step = jax.checkpoint(step, prevent_cse=False)
     (output, moved), _ = plan.layout.over_keys(step, start, parts, plan.shape[4])
@@ -148,7 +149,7 @@ def _moved(plan: Plan, part: Parts, query: Array) -> tuple[Array, Array]:
 def _scores_change(block: Block, change: Parts, products: Array) -> Array:
     """The change of the scores of a block."""
     given, drows, dkeys = block.inputs.rows, change.rows, change.keys
-    total = jnp.zeros_like(products)
+    total = filled(products, 0)
     if drows.query is not None:
         total = total + pairs_of(drows.query, block.inputs.keys.key)
     if dkeys.key is not None:
@@ -162,7 +163,7 @@ def _scores_change(block: Block, change: Parts, products: Array) -> Array:
 def _sinks_change(plan: Plan, row: Row, given: QueryInputs, change: QueryInputs) -> Array:
     """What the sinks add to the change of the weights' sum at a fixed threshold."""
     p, s = sink_weights(plan, row, given.alpha, given.sinks)
-    total = jnp.zeros_like(p)
+    total = filled(p, 0)
     if change.alpha is not None:
         total = total + given.sinks * s * alpha_direction(plan.kind, p, given.alpha) * change.alpha
     return total if change.sinks is None else total + p * change.sinks
@@ -209,8 +210,7 @@ def _moments(plan: Plan, part: Parts, query: Array) -> Moments:
 
         return block.if_visible(seen, lambda carry: carry, carry), None
 
-    value = jnp.zeros((*row.top.shape[:-1], inputs.keys.value.shape[-1]), row.top.dtype)
-    start = (jnp.zeros_like(row.top), value)
+    start = (filled(row.top, 0), filled(row.top, 0, inputs.keys.value.shape[-1]))
     step = jax.checkpoint(step, prevent_cse=False)
     (slope, value), _ = plan.layout.over_keys(step, start, together(inputs, known), plan.shape[4])
     if n is not None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
@@ -144,6 +145,23 @@ def pairs_of(queries: Array, keys: Array) -> Array:
 def sums_of(weights: Array, keys: Array) -> Array:
     """Sums over the keys, [..., queries, x]."""
     return jnp.einsum("bhgqk,bhkx->bhgqx", weights, wide(keys)[:, :, 0])
+
+
+def filled(like: Array, value: float, size: int | None = None) -> Array:
+    """An array of one value that differs over the devices of a `shard_map` if `like` does.
+
+    `size` is that of its last axis, if it is another.
+    """
+    shape = like.shape if size is None else (*like.shape[:-1], size)
+    return jnp.full(shape, value, like.dtype) + nothing(like).astype(like.dtype)
+
+
+def nothing(tree: Any) -> Array:
+    """0, which depends on every array of the tree all the same, whatever they hold."""
+    none = jnp.zeros((), jnp.int32)
+    for leaf in jax.tree.leaves(tree):  # the compiler folds it: nothing is added up
+        none = none + jnp.any(lax.stop_gradient(leaf) != leaf.dtype.type(0)).astype(jnp.int32) * 0
+    return none
 
 
 def wide(x: Array) -> Array:

@@ -1,15 +1,26 @@
 """From the arguments of blockwise attention to arrays of five axes, and back."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from softmax_variants._typing import Array
 from softmax_variants.attention._arguments import Arguments
 from softmax_variants.attention._attend import Attended, attend, over_rows
-from softmax_variants.attention._blocks import Block, KeyInputs, Lengths, Plan, QueryInputs, needed
+from softmax_variants.attention._blocks import (
+    Block,
+    KeyInputs,
+    Lengths,
+    Plan,
+    QueryInputs,
+    needed,
+    nothing,
+)
 from softmax_variants.attention._clean import clean
 from softmax_variants.attention._parts import Layout, Parts, apart, together
 from softmax_variants.attention._weights import Kind
@@ -54,9 +65,30 @@ def attended(
     known = Parts(Lengths(five(visibility.query_lengths), key_lengths), None, five(visibility.mask))
     bad = Parts(_not_finite(query), _not_finite(key) | _not_finite(value), None)
     inputs, known, bad = (layout.padded(part, shape) for part in (inputs, known, bad))
+    # Under `shard_map` all of them differ over the devices as soon as one does.
+    none = nothing((inputs, known, bad))
+    inputs, known, bad = jax.tree.map(
+        lambda x: x ^ (none != 0) if x.dtype == jnp.bool_ else x + none.astype(x.dtype),
+        (inputs, known, bad),
+    )
     spoiled = _spoiled(plan, inputs, known, bad)
     found = attend(inputs, known, plan, False)
     return jax.tree.map(lambda x: x[:, :, :, :queries], (found, spoiled))
+
+
+def over_devices(f: Callable[..., Any], arguments: Arguments, *others: Array | None) -> Any:
+    """`f(arguments, *others)`, where the compiler decides which device has what of it.
+
+    Under explicit mesh axes a loop over an axis that is split is refused; inside, axes are
+    automatic. The results are split as the queries are, but for their features.
+    """
+    given = (arguments, *others)
+    specs = [jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(given)]
+    if all(part is None for spec in specs for part in spec):
+        return f(*given)
+    of_query = tuple(jax.typeof(arguments.query).sharding.spec)
+    split = PartitionSpec(*of_query[:-1], None)
+    return jax.sharding.auto_axes(f, out_sharding=split)(*given)
 
 
 def from_canonical(array: Array, batch: tuple[int, ...]) -> Array:
@@ -95,13 +127,13 @@ def _spoiled(plan: Plan, inputs: Parts, known: Parts, bad: Parts) -> Array:
                 pairs = pairs & visible
             return spoiled | jnp.any(pairs, axis=-1, keepdims=True), None
 
-        start = jnp.zeros_like(bad.rows)
+        start = bad.rows & False
         return plan.layout.over_keys(step, start, part, plan.shape[4])[0]
 
     # Only where something is amiss is every pair of a query and a key looked at.
     return lax.cond(
         needed(bad.rows) | needed(bad.keys),
         lambda parts: over_rows(plan, rows, parts),
-        lambda parts: jnp.zeros_like(parts.rows[2]),
+        lambda parts: parts.rows[2] & False,
         together(inputs, known, bad),
     )

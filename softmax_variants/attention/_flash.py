@@ -15,7 +15,7 @@ from softmax_variants.attention._arguments import (
     as_arguments,
     as_row_parameter,
 )
-from softmax_variants.attention._canonical import attended, from_canonical
+from softmax_variants.attention._canonical import attended, from_canonical, over_devices
 from softmax_variants.attention._clean import spoil
 from softmax_variants.attention._state import AttentionState
 from softmax_variants.attention._weights import EXPONENTS, Kind
@@ -116,7 +116,8 @@ def flash_attention(
     kind = _kind_of(alpha)
     if kind.exponent is not None:
         order = None
-    return _flash(arguments, order, sinks, kind, _as_block(block_size))
+    run = functools.partial(_flash, kind=kind, block=_as_block(block_size))
+    return over_devices(run, arguments, order, sinks)
 
 
 def attention_state(
@@ -186,7 +187,7 @@ def attention_state(
         key_value_seq_lengths=key_value_seq_lengths,
         local_window_size=local_window_size,
     )
-    return _state(arguments, _as_block(block_size))
+    return over_devices(functools.partial(_state, block=_as_block(block_size)), arguments)
 
 
 def _as_row(array: Array, name: str, arguments: Arguments) -> Array | None:

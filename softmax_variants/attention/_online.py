@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from softmax_variants._numerics import finite_top, safe_divide
 from softmax_variants._typing import Array
-from softmax_variants.attention._blocks import Block, Plan, sums_of, wide
+from softmax_variants.attention._blocks import Block, Plan, filled, sums_of, wide
 from softmax_variants.attention._parts import Parts, apart, together
 from softmax_variants.attention._state import AttentionState, beside_sinks, drop
 from softmax_variants.attention._weights import Row
@@ -14,8 +14,6 @@ from softmax_variants.attention._weights import Row
 
 def softmax_rows(plan: Plan, inputs: Parts, known: Parts, query: Array) -> tuple[Array, Row]:
     """The outputs and what the weights follow from."""
-    dtype = wide(inputs.rows.query).dtype
-    shape = (*inputs.rows.query.shape[:-1], 1)
 
     def seen(block: Block, state: AttentionState) -> AttentionState:
         scores = block.scores(block.products())
@@ -31,9 +29,9 @@ def softmax_rows(plan: Plan, inputs: Parts, known: Parts, query: Array) -> tuple
         block = Block.of(plan, inputs, known, query, key)
         return block.if_visible(lambda s: seen(block, s), lambda s: s, state), None
 
-    zero = jnp.zeros(shape, dtype)
-    value = jnp.zeros((*shape[:-1], inputs.keys.value.shape[-1]), dtype)
-    start = AttentionState(jnp.full(shape, -jnp.inf, dtype), zero, value)
+    zero = filled(wide(inputs.rows.query), 0, 1)
+    value = filled(zero, 0, inputs.keys.value.shape[-1])
+    start = AttentionState(zero - jnp.inf, zero, value)
     state, _ = plan.layout.over_keys(step, start, together(inputs, known), plan.shape[4])
     return _finished(state, inputs.rows.sinks)
 
@@ -43,6 +41,6 @@ def _finished(state: AttentionState, sinks: Array | None) -> tuple[Array, Row]:
     if sinks is not None:
         state = beside_sinks(state, sinks)
     log_total = jnp.log(jnp.where(state.sum == 0, 1, state.sum))
-    zero = jnp.zeros_like(log_total)
+    zero = filled(log_total, 0)
     row = Row(finite_top(state.max), zero, log_total, zero, zero - jnp.inf, seen)
     return state.value * safe_divide(jnp.ones_like(state.sum), state.sum), row

@@ -9,7 +9,7 @@ from softmax_variants._numerics import finite_top, safe_divide
 from softmax_variants._summed import Bracket, solve_by_sums
 from softmax_variants._threshold import Closed, Power, Rows, solve
 from softmax_variants._typing import Array
-from softmax_variants.attention._blocks import Block, Plan, needed, sums_of, wide
+from softmax_variants.attention._blocks import Block, Plan, filled, needed, sums_of, wide
 from softmax_variants.attention._parts import Parts, apart, together
 from softmax_variants.attention._steep_rows import loosened, refined
 from softmax_variants.attention._weights import Row, Weights, gap, weights
@@ -44,7 +44,7 @@ class Sums(NamedTuple):
 
 def survey(plan: Plan, inputs: Parts, known: Parts, query: Array) -> Survey:
     """All scores of the block of queries."""
-    dtype = wide(inputs.rows.query).dtype
+    zero = filled(wide(inputs.rows.query), 0, 1)
 
     def step(carry: None, part: Parts, key: Array) -> tuple[None, tuple[Array, Array, Array]]:
         inputs, known = apart(part)
@@ -59,9 +59,11 @@ def survey(plan: Plan, inputs: Parts, known: Parts, query: Array) -> Survey:
             return scores, best, largest
 
         def unseen() -> tuple[Array, Array, Array]:
-            *shape, keys = block.shape()
-            sizes = keys, 1, _groups(keys)[0]
-            return tuple(jnp.full((*shape, n), -jnp.inf, dtype) for n in sizes)  # type: ignore[return-value]
+            keys = part.keys[0].key.shape[3]
+            scores, best, largest = (
+                filled(zero, -jnp.inf, size) for size in (keys, 1, _groups(keys)[0])
+            )
+            return scores, best, largest
 
         return carry, block.if_visible(seen, unseen)
 
@@ -120,8 +122,8 @@ def _summed(
     plan: Plan, inputs: Parts, found: Survey, row: Row, alpha: Array | None, moments: bool
 ) -> Sums:
     """The sums over the blocks in which a query has a weight."""
-    zero = jnp.zeros_like(row.top)
-    value = jnp.zeros((*zero.shape[:-1], inputs.keys.value.shape[-1]), zero.dtype)
+    zero = filled(row.top, 0)
+    value = filled(zero, 0, inputs.keys.value.shape[-1])
     start = Sums(zero, zero, value, value if moments else None)
 
     def step(sums: Sums, block: tuple[Array, Array, Array]) -> tuple[Sums, None]:
@@ -154,8 +156,8 @@ def _solved(plan: Plan, found: Survey, alpha: Array | None, n: Array | None) -> 
         eps, first = power.eps, power.start()
     else:
         assert exponent > 0
-        family, eps = Closed(exponent), jnp.full_like(found.top, 1 / exponent)
-        first = jnp.full_like(found.top, -1)
+        family, eps = Closed(exponent), filled(found.top, 1 / exponent)
+        first = filled(found.top, -1)
     top = finite_top(found.top)
     if n is not None:
         n = jnp.broadcast_to(jnp.where((n >= 0) & (n < jnp.inf), n, jnp.nan), top.shape)
@@ -168,7 +170,7 @@ def _solved(plan: Plan, found: Survey, alpha: Array | None, n: Array | None) -> 
     offset = jnp.where(dead, first, offset)
     # In the family of products the unknown is the threshold itself, in the other what it leaves.
     lead = offset if isinstance(family, Closed) else 1 - family.base - offset
-    zero = jnp.zeros_like(top)
+    zero = filled(top, 0)
     return Row(top, zero, lead / eps, offset, zero - jnp.inf, zero + 1)
 
 
@@ -196,12 +198,12 @@ def _start(
     family: Closed | Power, found: Survey, top: Array, first: Array, live: Array
 ) -> tuple[Array, Bracket | None]:
     """Where Newton's method starts, to the left of the root, and the bracket of the steep rows."""
-    steep = jnp.zeros_like(live)
+    steep = live & False
     bracket: Bracket | None = None
     if isinstance(family, Power):
         steep = family.eps > 1
         # With the offset at 0 no key has a weight, and the sinks alone do not fill the row.
-        bracket = Bracket(steep, jnp.zeros_like(top), first)
+        bracket = Bracket(steep, filled(top, 0), first)
     # Fewer keys have a smaller sum: their threshold lies to the left of that of all.
     few = Rows((found.largest,), top)
     start = solve(family, few, first, live & ~steep).unknown
@@ -227,7 +229,7 @@ def _newton_sums(
         largest = family.output(jnp.minimum(best - top, 0), unknown)
         return lax.cond(needed(largest != 0), add, lambda sums: sums, sums), None
 
-    zero = jnp.zeros_like(top)
+    zero = filled(top, 0)
     (total, slope), _ = lax.scan(step, (zero, zero), (found.scores, found.best))
     if n is not None:
         p = family.output(-top, unknown)

@@ -8,6 +8,7 @@ from jax import lax
 from softmax_variants._numerics import row_max, row_sum
 from softmax_variants._steep import Reductions, lowest_of_support, powers_above, smallest_output
 from softmax_variants._typing import Array
+from softmax_variants.attention._blocks import filled
 from softmax_variants.attention._weights import Row
 
 
@@ -70,7 +71,7 @@ def _reductions(scores: Array, n: Array | None, eps: Array) -> Reductions:
             p, slope = powers_above(block, eps, score, floor)
             return (total[0] + row_sum(p), total[1] + row_sum(slope)), None
 
-        zero = jnp.zeros_like(score)
+        zero = filled(score, 0)
         total, slope = lax.scan(step, (zero, zero), scores)[0]
         if n is not None:
             p, more = powers_above(zero, eps, score, floor)
@@ -83,7 +84,7 @@ def _reductions(scores: Array, n: Array | None, eps: Array) -> Reductions:
             more = row_sum(kept.astype(score.dtype)), row_sum(ties.astype(score.dtype))
             return (total[0] + more[0], total[1] + more[1]), None
 
-        zero = jnp.zeros_like(score)
+        zero = filled(score, 0)
         total, ties = lax.scan(step, (zero, zero), scores)[0]
         if n is not None:
             total, ties = total + jnp.where(score <= 0, n, 0), ties + jnp.where(score == 0, n, 0)
@@ -96,7 +97,7 @@ def _maximum(scores: Array, kept: Any, like: Array) -> Array:
     def step(best: Array, block: Array) -> tuple[Array, None]:
         return jnp.maximum(best, row_max(jnp.where(kept(block), block, -jnp.inf))), None
 
-    return lax.scan(step, jnp.full_like(like, -jnp.inf), scores)[0]
+    return lax.scan(step, filled(like, -jnp.inf), scores)[0]
 
 
 def _smallest_from(scores: Array, n: Array | None, bound: Array) -> Array:
@@ -106,7 +107,7 @@ def _smallest_from(scores: Array, n: Array | None, bound: Array) -> Array:
         kept = jnp.where(block >= bound, block, jnp.inf)
         return jnp.minimum(best, jnp.min(kept, axis=-1, keepdims=True)), None
 
-    best = lax.scan(step, jnp.full_like(bound, jnp.inf), scores)[0]
+    best = lax.scan(step, filled(bound, jnp.inf), scores)[0]
     if n is None:
         return best
     return jnp.minimum(best, jnp.where((n > 0) & (bound <= 0), 0, jnp.inf))

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from softmax_variants import _modules as shared
 from softmax_variants._typing import Array, ArrayLike, DTypeLike
+from softmax_variants.linen._maps import Entmax
 from softmax_variants.linen._streams import next_key
 
 
@@ -21,9 +22,11 @@ class DotProductAttention(nn.Module):
       normalizer: a name in the table of variants, a map, or a layer such as
         `Entmax(shape=(num_heads, 1, 1))`, which learns an alpha for each head.
       sinks: the first number of attention sinks, above 0, which each head then learns; they need
-        the normalizer "softmax". `None` for none.
+        the normalizer "softmax", or `flash`. `None` for none.
       position_scale: "ssmax" or "asentmax": each head learns how its scores grow with the number
         of keys that a query sees. `None` is `1 / sqrt(H)` at every position.
+      flash: whether it is `flash_attention`, in memory linear in the length: for the normalizers
+        "softmax", "entmax15", "sparsemax" and `Entmax`, without dropout.
       is_causal: whether query t sees the keys s <= t only, if the call does not say.
 
     Example:
@@ -45,6 +48,7 @@ class DotProductAttention(nn.Module):
     normalizer: str | Callable[..., Any] = "softmax"
     sinks: float | None = None
     position_scale: shared.PositionScale | None = None
+    flash: bool = False
     is_causal: bool = False
 
     # Linen passes on only what this signature names.
@@ -71,7 +75,8 @@ class DotProductAttention(nn.Module):
     ) -> Array:
         """The output of `dot_product_attention`, which explains the arguments."""
         normalizer = shared.normalizer_of(self.normalizer)
-        shared.check_sinks(normalizer, self.sinks)
+        learned = normalizer if isinstance(normalizer, Entmax) else None
+        shared.check_attention(normalizer, self.sinks, self.flash, learns_alpha=learned is not None)
         first = shared.initial_attention(self.num_heads, self.sinks, self.position_scale)
         params = {
             name: self.param(name, lambda key, value=array: value) for name, array in first.items()
@@ -85,6 +90,8 @@ class DotProductAttention(nn.Module):
             bias,
             mask,
             normalizer=normalizer,
+            flash=self.flash,
+            alpha=learned.learned_alpha() if learned is not None and self.flash else None,
             is_causal=self.is_causal if is_causal is None else is_causal,
             rng=next_key(self, "the normalizer") if random else None,
             dropout_rng=dropout_rng,
@@ -110,6 +117,7 @@ class MultiHeadAttention(nn.Module):
       normalizer: as in `DotProductAttention`.
       sinks: as in `DotProductAttention`.
       position_scale: as in `DotProductAttention`.
+      flash: as in `DotProductAttention`.
       is_causal: whether position t sees the positions s <= t only; decoding does so by its cache.
       qkv_features: the size of all heads' queries together; `None` is that of the inputs.
       out_features: the size of the output; `None` is that of the inputs.
@@ -137,6 +145,7 @@ class MultiHeadAttention(nn.Module):
     normalizer: str | Callable[..., Any] = "softmax"
     sinks: float | None = None
     position_scale: shared.PositionScale | None = None
+    flash: bool = False
     is_causal: bool = False
     qkv_features: int | None = None
     out_features: int | None = None
@@ -168,6 +177,7 @@ class MultiHeadAttention(nn.Module):
             normalizer=self.normalizer,
             sinks=self.sinks,
             position_scale=self.position_scale,
+            flash=self.flash,
             # One query against a cache: the cache says which keys there are.
             is_causal=self.is_causal and not self.decode,
             name="weights",

@@ -78,12 +78,18 @@ class Entmax(nn.Module):
     low: float = 1.0
     high: float = 2.0
 
-    @nn.compact
+    def setup(self) -> None:
+        """Declares the parameter."""
+        first = shared.raw_of_interval(self.alpha, "alpha", self.low, self.high)
+        self.raw_alpha = self.param("raw_alpha", lambda key: jnp.full(tuple(self.shape), first))
+
     def __call__(self, logits: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
         """Probabilities as from `entmax`."""
-        first = shared.raw_of_interval(self.alpha, "alpha", self.low, self.high)
-        raw = self.param("raw_alpha", lambda key: jnp.full(tuple(self.shape), first))
-        return entmax(logits, axis, where, alpha=shared.in_interval(raw, self.low, self.high))
+        return entmax(logits, axis, where, alpha=self.learned_alpha())
+
+    def learned_alpha(self) -> Array:
+        """Alpha as it is now, from `low` to `high`."""
+        return shared.in_interval(self.raw_alpha, self.low, self.high)
 
 
 class MultiMax(nn.Module):

@@ -7,6 +7,7 @@ from flax import nnx
 
 from softmax_variants import _modules as shared
 from softmax_variants._typing import Array, ArrayLike
+from softmax_variants.nnx._maps import Entmax
 from softmax_variants.nnx._streams import Streams, forked, next_key
 
 
@@ -18,9 +19,11 @@ class DotProductAttention(nnx.Module):
       normalizer: a name in the table of variants, a map, or a layer such as
         `Entmax(shape=(num_heads, 1, 1))`, which learns an alpha for each head.
       sinks: the first number of attention sinks, above 0, which each head then learns; they need
-        the normalizer "softmax". `None` for none.
+        the normalizer "softmax", or `flash`. `None` for none.
       position_scale: "ssmax" or "asentmax": each head learns how its scores grow with the number
         of keys that a query sees. `None` is `1 / sqrt(H)` at every position.
+      flash: whether it is `flash_attention`, in memory linear in the length: for the normalizers
+        "softmax", "entmax15", "sparsemax" and `Entmax`, without dropout.
       rngs: with the stream `sample`, if the normalizer is random.
 
     Example:
@@ -44,10 +47,14 @@ class DotProductAttention(nnx.Module):
         normalizer: str | Callable[..., Any] = "softmax",
         sinks: float | None = None,
         position_scale: shared.PositionScale | None = None,
+        flash: bool = False,
         rngs: nnx.Rngs | None = None,
     ) -> None:
         self.normalizer = shared.normalizer_of(normalizer)
-        shared.check_sinks(self.normalizer, sinks)
+        self.flash = flash
+        shared.check_attention(
+            self.normalizer, sinks, flash, learns_alpha=isinstance(normalizer, Entmax)
+        )
         first = shared.initial_attention(num_heads, sinks, position_scale)
         self.params = nnx.data({name: nnx.Param(value) for name, value in first.items()})
         self.rngs = nnx.data(None)
@@ -65,12 +72,22 @@ class DotProductAttention(nnx.Module):
         rngs: Streams | None = None,
         **keywords: Any,
     ) -> Array:
-        """The output of `dot_product_attention`, which takes the further keywords."""
+        """The output of `dot_product_attention`, whose further keywords may be given."""
         if self.rngs is not None:
             keywords["rng"] = next_key(rngs, self.rngs, "the normalizer")
         params = {name: param[...] for name, param in self.params.items()}
+        if self.flash and isinstance(self.normalizer, Entmax):
+            keywords["alpha"] = self.normalizer.alpha
         return shared.attend(
-            params, query, key, value, bias, mask, normalizer=self.normalizer, **keywords
+            params,
+            query,
+            key,
+            value,
+            bias,
+            mask,
+            normalizer=self.normalizer,
+            flash=self.flash,
+            **keywords,
         )
 
 
@@ -85,6 +102,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
       normalizer: as in `DotProductAttention`.
       sinks: as in `DotProductAttention`.
       position_scale: as in `DotProductAttention`.
+      flash: as in `DotProductAttention`.
       is_causal: whether position t sees the positions s <= t only; decoding does so by its cache.
       decode: whether the keys and values of earlier calls are cached.
       rngs: with the streams `params`, `dropout` for dropout and `sample` for a random normalizer.
@@ -108,6 +126,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         normalizer: str | Callable[..., Any] = "softmax",
         sinks: float | None = None,
         position_scale: shared.PositionScale | None = None,
+        flash: bool = False,
         is_causal: bool = False,
         decode: bool = False,
         rngs: nnx.Rngs,
@@ -118,6 +137,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             normalizer=normalizer,
             sinks=sinks,
             position_scale=position_scale,
+            flash=flash,
             rngs=rngs,
         )
         super().__init__(

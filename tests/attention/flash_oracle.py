@@ -108,6 +108,6 @@ def _ungrouped(x: Float64, group: int) -> Float64:
 
 def _summed_to(x: Float64, shape: tuple[int, ...]) -> Float64:
     """The gradient of what was broadcast from `shape`."""
-    shape = (1,) * (x.ndim - len(shape)) + shape
-    axes = tuple(i for i, size in enumerate(shape) if size == 1)
+    full = (1,) * (x.ndim - len(shape)) + shape
+    axes = tuple(i for i, size in enumerate(full) if size == 1)
     return x.sum(axis=axes, keepdims=True).reshape(shape)

@@ -148,7 +148,7 @@ ATTENTION: dict[str, dict[str, Any]] = {
 
 def attention_of(case: str, params: dict[str, jax.Array]) -> Callable[..., jax.Array]:
     """The function with the keywords that the parameters stand for."""
-    counts = sv.visible_counts(LENGTH, LENGTH, is_causal=True)
+    counts = sv.visible_counts(LENGTH, LENGTH, is_causal=True, local_window_size=2)
     match case:
         case "sinks":
             keywords: dict[str, Any] = {"n": jnp.exp(params["log_sinks"])}
@@ -168,26 +168,73 @@ def test_attention_with_parameters_is_the_function(case: str, rng: np.random.Gen
     layer = svn.DotProductAttention(HEADS, **ATTENTION[case])
     params = randomized(layer, rng)
     q, k, v = (rng.normal(size=(2, LENGTH, HEADS, SIZE)).astype(np.float32) for _ in range(3))
-    found = layer(q, k, v, is_causal=True)
-    want = attention_of(case, params)(q, k, v, is_causal=True)
+    found = layer(q, k, v, is_causal=True, local_window_size=2)
+    want = attention_of(case, params)(q, k, v, is_causal=True, local_window_size=2)
     np.testing.assert_allclose(found, want, atol=1e-6)
-    of_linen = svl.DotProductAttention(HEADS, is_causal=True, **ATTENTION[case])
-    np.testing.assert_array_equal(of_linen.apply({"params": params}, q, k, v), found)
+    of_linen: Any = svl.DotProductAttention(HEADS, is_causal=True, **ATTENTION[case])
+    near = np.arange(LENGTH)[:, None] - np.arange(LENGTH) <= 2
+    windowed = of_linen.apply({"params": params}, q, k, v, mask=near)
+    np.testing.assert_array_equal(windowed, found)
+
+
+def test_attention_in_blocks_has_the_same_parameters(rng: np.random.Generator) -> None:
+    """Learned sinks with a learned alpha, which only the blocks have, and position scales."""
+    keywords: dict[str, Any] = {"sinks": 0.5, "position_scale": "ssmax", "flash": True}
+    layer: Any = svn.DotProductAttention(
+        HEADS, normalizer=svn.Entmax((HEADS, 1, 1), alpha=1.3), **keywords
+    )
+    shape = (2, LENGTH, HEADS, SIZE)
+    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(3))
+    s = jnp.array([0.4, 0.8]).reshape(HEADS, 1, 1)
+    layer.params["s"][...] = s
+    of_linen: Any = svl.DotProductAttention(
+        HEADS, normalizer=svl.Entmax((HEADS, 1, 1), alpha=1.3), is_causal=True, **keywords
+    )
+    params = dict(of_linen.init(jax.random.key(0), q, k, v)["params"]) | {"s": s}
+
+    @jax.jit
+    def all_ways(q: jax.Array, k: jax.Array, v: jax.Array) -> list[jax.Array]:
+        counts = sv.visible_counts(LENGTH, LENGTH, is_causal=True)
+        scale = sv.scalable_softmax_scale(counts, s, head_size=SIZE)
+        return [
+            sv.flash_attention(
+                q, k, v, alpha=layer.normalizer.alpha, n=0.5, scale=scale, is_causal=True
+            ),
+            layer(q, k, v, is_causal=True),
+            of_linen.apply({"params": params}, q, k, v),
+        ]
+
+    want, of_nnx, of_the_other = all_ways(q, k, v)
+    np.testing.assert_allclose(of_nnx, want, atol=1e-6)
+    np.testing.assert_allclose(of_the_other, want, atol=1e-6)
+    # What both ways can do, both do alike.
+    plain, blocks = (
+        svn.DotProductAttention(HEADS, normalizer="entmax15", flash=flash)
+        for flash in (False, True)
+    )
+    rule: dict[str, Any] = {"key_value_seq_lengths": jnp.array([2, 4]), "local_window_size": 2}
+    np.testing.assert_allclose(plain(q, k, v, **rule), blocks(q, k, v, **rule), atol=1e-6)
+    with pytest.raises(TypeError, match="windw"):
+        blocks(q, k, v, windw=2)
+    with pytest.raises(ValueError, match="dropout_rate must be 0"):
+        layer(q, k, v, dropout_rate=0.1, dropout_rng=jax.random.key(0))
+    with pytest.raises(ValueError, match="module must be None"):
+        layer(q, k, v, module=layer)
 
 
 def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Generator) -> None:
     x = jnp.asarray(rng.normal(size=(2, LENGTH, 4)), jnp.float32)
     layer: Any = svn.MultiHeadAttention(
-        HEADS, 4, normalizer=svn.Entmax((HEADS, 1, 1)), is_causal=True, rngs=nnx.Rngs(0)
+        HEADS, 4, normalizer=svn.Softmax((HEADS, 1, 1)), is_causal=True, rngs=nnx.Rngs(0)
     )
-    alpha = jnp.array([1.2, 1.7]).reshape(HEADS, 1, 1)
-    raw = jnp.log((alpha - 1) / (2 - alpha))
-    layer.attention_fn.normalizer.raw_alpha[...] = raw
+    temperature = jnp.array([0.3, 2.0]).reshape(HEADS, 1, 1)
+    layer.attention_fn.normalizer.log_temperature[...] = jnp.log(temperature)
     plain = nnx.MultiHeadAttention(HEADS, 4, decode=False, rngs=nnx.Rngs(0))
     for name in ("query", "key", "value", "out"):
         setattr(plain, name, getattr(layer, name))
     plain.attention_fn = functools.partial(
-        sv.dot_product_attention, normalizer=functools.partial(sv.entmax, alpha=alpha)
+        sv.dot_product_attention,
+        normalizer=functools.partial(sv.softmax, temperature=temperature),
     )
     found, want = jax.jit(lambda x: [layer(x), plain(x, is_causal=True)])(x)
     np.testing.assert_allclose(found, want, atol=1e-6)
@@ -198,7 +245,7 @@ def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Ge
     np.testing.assert_allclose(jnp.concatenate(steps, 1), want, atol=1e-6)
 
     of_linen: Any = svl.MultiHeadAttention(
-        HEADS, normalizer=svl.Entmax((HEADS, 1, 1)), is_causal=True
+        HEADS, normalizer=svl.Softmax((HEADS, 1, 1)), is_causal=True
     )
     variables: Any = jax.jit(of_linen.init)(jax.random.key(0), x)
     projections = {
@@ -206,7 +253,7 @@ def test_multi_head_attention_is_flaxs_with_another_normalizer(rng: np.random.Ge
         for name in ("query", "key", "value", "out")
     }
     params = {**variables["params"], "heads": projections}
-    params["normalizer"] = {"raw_alpha": raw}
+    params["normalizer"] = {"log_temperature": jnp.log(temperature)}
     np.testing.assert_allclose(of_linen.apply({"params": params}, x), want, atol=1e-6)
     decoder = of_linen.clone(decode=True)
     cache = jax.jit(decoder.init)(jax.random.key(0), x)["cache"]
@@ -303,6 +350,11 @@ def test_a_missing_stream_is_named() -> None:
         ("DotProductAttention", {"num_heads": 2, "sinks": -1.0}, "sinks must lie in"),
         ("DotProductAttention", {"num_heads": 2, "normalizer": "softmx"}, "normalizer must be one"),
         ("DotProductAttention", {"num_heads": 2, "position_scale": "log"}, "position_scale must"),
+        (
+            "DotProductAttention",
+            {"num_heads": 2, "normalizer": "softpick", "flash": True},
+            "flash must be False",
+        ),
         (
             "DotProductAttention",
             {"num_heads": 2, "normalizer": "entmax15", "sinks": 1.0},
