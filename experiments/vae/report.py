@@ -134,8 +134,9 @@ def _method(results: Figures) -> list[str]:
         f"Every estimator but the exact one draws {config['samples']} codes for each image; all "
         "have the divergence to the prior in closed form. <b>score_function</b> is REINFORCE, "
         "<b>_loo</b> with the mean of the other samples as baseline. <b>gumbel_…</b> decode "
-        "softmax, sparsemax or 1.5-entmax of (scores + Gumbel noise) / temperature; <b>st_…</b>, straight-through, "
-        f"decode the one-hot of the largest, and take the relaxed one’s derivative.{annealed}",
+        "softmax, sparsemax or 1.5-entmax of (scores + Gumbel noise) / temperature; <b>st_…</b>, "
+        "straight-through, decode the one-hot of the largest, and take the relaxed one’s "
+        f"derivative.{annealed}",
         f"A seed has one split ({100 * config['test_fraction']:g}% test, "
         f"{100 * config['validation_fraction']:g}% validation), one set of initial weights and one "
         f"order of the data for all estimators. Each takes {config['steps']} steps of Adam with "
