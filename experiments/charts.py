@@ -54,7 +54,7 @@ def line_chart(
       log_x: Whether the horizontal axis is logarithmic.
       log_y: Whether the vertical axis is logarithmic.
       dots: Whether every point is marked.
-      digits: Digits of the values to the right.
+      digits: Decimals of the values to the right; on a logarithmic axis they have two digits.
     """
     drawing = Drawing(620, 300, title)
     shown = [line for line in series if line.points]
@@ -75,7 +75,8 @@ def line_chart(
             for point in line.points:
                 drawing.dot(x(point[0]), y(point[1]), 2.4, f"{line.style} fill")
         drawing.dot(458, height, 3.0, f"{line.style} fill")
-        drawing.text(466, height + 3, f"{line.name}  {last[1]:.{digits}f}", "name")
+        value = significant(last[1]) if log_y else f"{last[1]:.{digits}f}"
+        drawing.text(466, height + 3, f"{line.name}  {value}", "name")
     return drawing
 
 
@@ -118,7 +119,7 @@ def _few(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
 
 
 def _ticks(scale: Scale) -> list[tuple[float, str]]:
-    return powers(scale, short) if scale.log else levels(scale)
+    return powers(scale, short, fewest=3) if scale.log else levels(scale)
 
 
 def band(
@@ -146,13 +147,13 @@ def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list
     return placed
 
 
-def powers(scale: Scale, label: Callable[[float], str]) -> list[tuple[float, str]]:
+def powers(scale: Scale, label: Callable[[float], str], fewest: int = 2) -> list[tuple[float, str]]:
     """Returns ticks of a logarithmic scale: powers of ten, or 1, 3, 10 where these are few."""
     for factors in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
         exponents = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
         ticks = [f * 10.0**e for e in exponents for f in factors]
         inside = [t for t in ticks if scale.low <= t <= scale.high]
-        if len(inside) >= 2:
+        if len(inside) >= fewest:
             break
     kept = inside[:: max(1, math.ceil(len(inside) / 5))]
     return [(tick, label(tick)) for tick in kept]
@@ -166,6 +167,11 @@ def levels(scale: Scale) -> list[tuple[float, str]]:
     first = math.ceil(scale.low / step)
     ticks = [i * step for i in range(first, math.floor(scale.high / step) + 1)]
     return [(tick, f"{tick:.{max(0, -math.floor(math.log10(step)))}f}") for tick in ticks]
+
+
+def significant(number: float) -> str:
+    """Returns a positive number with two digits that say something: 0.0021, 0.35, 8.4, 272."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
 
 
 def short(number: float) -> str:

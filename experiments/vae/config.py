@@ -57,13 +57,13 @@ class VaeConfig(BaseConfig):
     threshold: float = 0.5
     seeds: int = 8
     first_seed: int = 0
-    steps: int = 1200
+    steps: int = 1000
     batch_size: int = 64
-    evaluations: int = 12
+    evaluations: int = 10
     learning_rates: tuple[float, ...] = (0.005, 0.015)
     test_fraction: float = 0.2
     validation_fraction: float = 0.2
-    probes: tuple[float, ...] = (0.0, 0.25, 1.0)
+    probes: tuple[float, ...] = (0.0, 0.2, 1.0)
     measured: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0)
     probe_images: int = 64
     draws: int = 2048

@@ -52,7 +52,8 @@ def _facts(results: Figures) -> dict[str, str]:
     return {
         "Data": "1,797 handwritten digits, 8 × 8 pixels, on or off",
         "Codes": f"{codes:,}: {config['latents']} latents of {config['classes']} classes",
-        "Training": f"{config['seeds']} seeds, {config['steps']} steps of {config['batch_size']}",
+        "Training": f"{config['seeds']} seeds, {config['steps']} steps of {config['batch_size']} "
+        "images",
         "Estimators": str(len(results["contenders"])),
     }
 
@@ -128,13 +129,14 @@ def _method(results: Figures) -> list[str]:
         f"{config['hidden']} gives q(z | x), another one the probability of each pixel to be on. "
         f"Pixels are on where they are at least {config['threshold']:g} of 1.",
         f"There are {codes:,} codes, so that the ELBO, log p(x) and the gradient of the ELBO are "
-        "sums over all of them: every figure here is exact, whatever a model was trained with, and "
-        "none is a relaxed bound.",
-        f"Every estimator draws {config['samples']} codes for each image; all have the divergence "
-        "to the prior in closed form. <b>score_function</b> is REINFORCE, <b>_loo</b> with the "
-        "mean of the other samples as baseline. <b>gumbel_…</b> decode softmax, sparsemax or "
-        "1.5-entmax of (scores + Gumbel noise) / temperature; <b>st_…</b>, straight-through, "
-        f"decode the one-hot of the largest, and take the relaxed one’s derivative.{annealed}",
+        "sums over all of them: every ELBO and likelihood here is exact, whatever a model was "
+        "trained with, and none is a relaxed bound.",
+        f"Every estimator but the exact one draws {config['samples']} codes for each image; all "
+        "have the divergence to the prior in closed form. <b>score_function</b> is REINFORCE, "
+        "<b>_loo</b> with the mean of the other samples as baseline. <b>gumbel_…</b> decode "
+        "softmax, sparsemax or 1.5-entmax of (scores + Gumbel noise) / temperature; <b>st_…</b>, "
+        "straight-through, decode the one-hot of the largest, and take the relaxed one’s "
+        f"derivative.{annealed}",
         f"A seed has one split ({100 * config['test_fraction']:g}% test, "
         f"{100 * config['validation_fraction']:g}% validation), one set of initial weights and one "
         f"order of the data for all estimators. Each takes {config['steps']} steps of Adam with "

@@ -3,6 +3,7 @@
 from typing import Any
 
 from experiments.vae.contenders import SCORE_FUNCTION
+from experiments.vae.tables import bias_text
 from experiments.wording import interval, verdicts
 
 Figures = dict[str, Any]
@@ -64,10 +65,9 @@ def _trade(results: Figures) -> list[str]:
         low, high = (f"{entries[i]['temperature']:g}" for i in (0, -1))
         found.append(
             f"`{method['method']}` at the end of the exact run, from temperature {high} to {low}: "
-            f"bias {interval(hot['bias'], digits=2)} to {interval(cold['bias'], digits=2)}, "
-            f"variance {interval(hot['variance'], digits=2)} to "
-            f"{interval(cold['variance'], digits=2)}, of the exact gradient's length and its "
-            "square."
+            f"bias {bias_text(hot['bias'])} to {bias_text(cold['bias'])}, variance "
+            f"{interval(hot['variance'], digits=2)} to {interval(cold['variance'], digits=2)}, of "
+            "the exact gradient's length and its square."
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from experiments.charts import significant
 from experiments.measured import layout, plus_minus
 
 Figures = dict[str, Any]
@@ -44,7 +45,7 @@ def gradient_table(results: Figures) -> str:
             moments = [probe["encoder"] for probe in entry["probes"]]
             row = [label(method["method"], entry["temperature"])]
             row += [bias_text(m["bias"]) for m in moments]
-            row += [_number(m["variance"], "{:.3g}") for m in moments]
+            row += [_plain(m["variance"]) for m in moments]
             rows.append(row)
     level = f"{100 * results['confidence']:g}%"
     notes = [
@@ -94,6 +95,10 @@ def _difference(contender: Figures, metric: str) -> str:
         return "–"
     difference = contender["differences"][metric]
     return f"{plus_minus(difference, 1.0, 2, '+')} {_MARKS[difference['verdict']]}"
+
+
+def _plain(interval: Figures) -> str:
+    return "–" if interval["estimate"] is None else significant(interval["estimate"])
 
 
 def _number(interval: Figures | None, form: str) -> str:
