@@ -101,7 +101,7 @@ def compile_sampler(
     window = jax.ShapeDtypeStruct((config.context,), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     lowered = jax.jit(run).lower(params, window, number, key, number)
-    return lowered.compile(compiler_options=compiler_options())
+    return lowered.compile(compiler_options=compiler_options(level=0))
 
 
 def generate(

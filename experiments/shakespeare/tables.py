@@ -18,8 +18,8 @@ def all_tables(results: Figures) -> list[str]:
 def main_table(results: Figures) -> str:
     """Returns the quality and the cost of each model."""
     config, level = results["config"], f"{100 * results['confidence']:g}%"
-    header = ["attention/loss", "bits/char", "smoothed", "minus softmax", "accuracy %"]
-    header += ["support", "at 0 %", "zeros %", "tokens/s", "speed"]
+    header = ["attention/loss", "bits/char", "smoothed", "minus softmax", "correct %"]
+    header += ["support", "at 0 %", "tokens/s", "speed"]
     rows = [_row(contender) for contender in results["contenders"]]
     notes = [
         f"± {level} interval over {config['seeds']} seeds (Student t); minus softmax: smoothed "
@@ -28,8 +28,7 @@ def main_table(results: Figures) -> str:
         "better, - worse, no mark: the interval covers zero.",
         "bits/char: exact, infinite where a label has probability 0; smoothed: nats of (p + e) / "
         f"(1 + e classes), e = {config['epsilon']:g}.",
-        "support: tokens above zero in an output; at 0: labels at zero; zeros: attention weights "
-        "of visible keys at zero.",
+        "support: tokens above zero in an output; at 0: labels to which it gives 0.",
         f"tokens/s: of training, median of {config['speed_rounds']} interleaved rounds; speed: "
         "steps over those of softmax/cross_entropy.",
     ]
@@ -70,17 +69,15 @@ def _row(contender: Figures) -> list[str]:
     metrics, difference = contender["metrics"], contender["differences"]["smoothed"]
     mark = f" {_MARKS[difference['verdict']]}" if difference else ""
     tokens, ratio = contender["tokens_per_second"], contender["speed_ratio"]
-    zeros = zeros_overall(contender)
     infinite = metrics["bits"] is None and metrics["smoothed"] is not None
     return [
         contender["name"] + ("" if contender["status"] == "trained" else " !!"),
-        "∞" if infinite else _plus_minus(metrics["bits"], 1.0, 3),
+        "∞" if infinite else _estimate(metrics["bits"], 3),
         _plus_minus(metrics["smoothed"], 1.0, 3),
         _plus_minus(difference, 1.0, 3, "+") + mark,
-        _plus_minus(metrics["accuracy"], 100.0, 2),
+        _estimate(metrics["accuracy"], 2, 100.0),
         _estimate(metrics["support"], 1),
         _estimate(metrics["impossible"], 2, 100.0),
-        "–" if zeros is None else f"{100 * zeros:.1f}",
         _estimate(tokens, 0),
         "–" if ratio is None else f"{ratio['estimate']:.2f}x",
     ]

@@ -29,7 +29,7 @@ from experiments.shakespeare.train import (
     train,
 )
 
-CORPUS, END = "corpus", "end"
+CORPUS, END = "corpus", "final"
 
 
 def train_model(config: ModelConfig, path: Path, display: Display) -> bool:

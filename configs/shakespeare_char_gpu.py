@@ -1,0 +1,24 @@
+"""The larger GPT on characters: nanoGPT's GPU run, whose published validation loss is 1.4697.
+
+Command:   python -m experiments train configs/shakespeare_char_gpu.py --data.path FILE
+Hardware:  one GPU; a step takes about 2 TFLOP, so that two cores would need days
+Result:    not measured here
+"""
+
+from experiments.shakespeare.config import ShakespeareConfig
+
+
+def get_config() -> ShakespeareConfig:
+    """Returns the config of the larger language model."""
+    return ShakespeareConfig(
+        layers=6,
+        heads=6,
+        width=384,
+        context=256,
+        dropout=0.2,
+        first_weights="nanogpt",
+        batch_size=64,
+        steps=5000,
+        evaluations=20,
+        compare_steps=1000,
+    )
