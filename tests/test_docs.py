@@ -1,5 +1,7 @@
 """The programs on the pages about other libraries run and learn."""
 
+import importlib
+import inspect
 import re
 from typing import Any
 
@@ -27,21 +29,34 @@ def test_the_programs_for_flax() -> None:
     assert names["counts"]["counts"]["choice"]["count"] == 60
 
 
-def test_the_table_of_layers_names_them_all() -> None:
-    pytest.importorskip("flax", reason="the page is about Flax")
-    from flax import linen, nnx
+def layers_of(package: str) -> dict[str, type]:
+    """The layers that a package for Flax offers."""
+    pytest.importorskip("flax", reason="these are layers for Flax")
+    module = importlib.import_module(f"softmax_variants.{package}")
+    kind = importlib.import_module(f"flax.{package}").Module
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, kind)
+    }
 
-    import softmax_variants.linen as svl
-    import softmax_variants.nnx as svn
 
-    named = re.findall(r"^\| `(\w+)\(", PAGES["docs/flax.md"], re.M)
-    for package, kind in ((svn, nnx.Module), (svl, linen.Module)):
-        layers = {
-            name
-            for name, value in vars(package).items()
-            if isinstance(value, type) and issubclass(value, kind)
-        }
-        assert layers == set(named)
+@pytest.mark.parametrize("package", ["nnx", "linen"])
+def test_the_table_of_layers_names_them_all(package: str) -> None:
+    named = re.findall(r"^\| `(\w+)\(", PAGES["docs/flax.md"], re.MULTILINE)
+    assert set(layers_of(package)) == set(named)
+
+
+@pytest.mark.parametrize("package", ["nnx", "linen"])
+def test_the_docstring_of_a_layer_names_every_argument(package: str) -> None:
+    for name, layer in layers_of(package).items():
+        text = inspect.getdoc(layer) or ""
+        section = re.split(r"^(?:Args|Attributes):\n", text, flags=re.MULTILINE)[1]
+        documented = set(re.findall(r"^ +\*{0,2}(\w+):", section.partition("Example:")[0], re.M))
+        flaxs = {"parent", "name", "self"}  # every Linen module has the first two
+        arguments = set(inspect.signature(layer.__init__).parameters)  # type: ignore[misc] # a class
+        assert arguments - flaxs <= documented, name
+        assert "Example:" in text, name
 
 
 def test_the_program_for_equinox() -> None:

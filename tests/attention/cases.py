@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+import softmax_variants as sv
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -30,6 +33,20 @@ RULES: dict[str, dict[str, Any]] = {
         "key_value_seq_lengths": np.array([4, 3], np.int32),
     },
 }
+
+attend = jax.jit(
+    sv.dot_product_attention,
+    static_argnames=(
+        "normalizer",
+        "n",
+        "is_causal",
+        "local_window_size",
+        "dropout_rate",
+        "broadcast_dropout",
+        "deterministic",
+        "dtype",
+    ),
+)
 
 
 def problem(

@@ -14,26 +14,13 @@ import softmax_variants as sv
 from softmax_variants.attention._dot_product import takes_key
 from softmax_variants.variants import VARIANTS, Variant
 from tests import oracles
-from tests.attention.cases import RULES, B, D, H, K, N, S, T, attention, problem, visible
+from tests.attention.cases import RULES, B, H, K, N, S, T, attend, attention, problem, visible
 
 ROWS: dict[str, tuple[Any, Any]] = {
     "softmax": (sv.softmax, lambda x: oracles.entmax(x, 1.0)),
     "entmax15": (sv.entmax15, lambda x: oracles.entmax(x, 1.5)),
     "sparsemax": (sv.sparsemax, oracles.simplex_projection),
 }
-attend = jax.jit(
-    sv.dot_product_attention,
-    static_argnames=(
-        "normalizer",
-        "n",
-        "is_causal",
-        "local_window_size",
-        "dropout_rate",
-        "broadcast_dropout",
-        "deterministic",
-        "dtype",
-    ),
-)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +183,26 @@ def test_nothing_leaks_from_a_masked_position(normalizer: Any, rng: np.random.Ge
         assert (gradients[3][hidden] == 0).all()
 
 
+def test_nothing_leaks_through_a_normalizer_that_forgets_the_mask(
+    rng: np.random.Generator,
+) -> None:
+    queries, keys, values = map(jnp.asarray, problem(rng))
+    mask = jnp.asarray(RULES["mask"]["mask"])
+    bias = jnp.where(mask, 0, jnp.nan)
+
+    def total(query: jax.Array, bias: jax.Array) -> jax.Array:
+        out = sv.dot_product_attention(
+            query, keys, values, bias, mask, normalizer=lambda x, axis, where: jax.nn.sigmoid(x)
+        )
+        return jnp.sum(out)
+
+    found, gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(queries, bias)
+    seen = visible(RULES["mask"])
+    want = attention(queries, keys, values, lambda x: 1 / (1 + np.exp(-x)), seen)
+    np.testing.assert_allclose(found, want.sum(), rtol=1e-5)
+    assert all(jnp.isfinite(x).all() for x in gradients)
+
+
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_a_nan_spoils_the_queries_that_see_it_and_no_other(
     which: int, rng: np.random.Generator
@@ -299,89 +306,3 @@ def test_batch_and_heads_may_be_split_over_devices(
         split = [jax.device_put(x, sharding) for x in arrays]
         found = attend(*split, is_causal=True)
     np.testing.assert_allclose(found, want, atol=1e-6)
-
-
-def test_dropout_drops_what_flax_drops(rng: np.random.Generator) -> None:
-    linen = pytest.importorskip("flax.linen")
-    arrays: Any = tuple(map(jnp.asarray, problem(rng, key_heads=N)))
-
-    @jax.jit
-    def dropped(key: jax.Array) -> list[list[jax.Array]]:
-        keywords: dict[str, Any] = {"dropout_rng": key, "dropout_rate": 0.4}
-        return [
-            [f(*arrays, **keywords, broadcast_dropout=broadcast) for broadcast in (False, True)]
-            for f in (sv.dot_product_attention, linen.dot_product_attention)
-        ]
-
-    ours, theirs = dropped(jax.random.key(3))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-def test_dropout_keeps_the_mean_and_repeats() -> None:
-    # One key with weight 1 and value 1: the output is what dropout made of the weight.
-    ones = jnp.ones((64, 64, 4, 1))
-    query, one = ones, ones[:, :1]
-    drop = functools.partial(attend, query, one, one, dropout_rate=0.25, broadcast_dropout=False)
-    out = drop(dropout_rng=jax.random.key(0))
-    np.testing.assert_allclose(np.unique(out), [0, 1 / 0.75], rtol=1e-6)
-    deviation = (0.25 / 0.75 / out.size) ** 0.5
-    assert abs(float(jnp.mean(out)) - 1) < 4 * deviation
-    np.testing.assert_array_equal(out, drop(dropout_rng=jax.random.key(0)))
-    assert (out != drop(dropout_rng=jax.random.key(1))).any()
-    assert (drop(deterministic=True) == 1).all()
-    shared = attend(query, one, one, dropout_rate=0.25, dropout_rng=jax.random.key(0))
-    assert (shared == shared[:1, :, :1]).all()
-    with pytest.raises(ValueError, match="dropout_rng must be a random key"):
-        drop()
-    with pytest.raises(ValueError, match=r"dropout_rate must lie in \[0, 1\)"):
-        attend(query, one, one, dropout_rate=1.0)
-
-
-def test_a_mask_of_the_numbers_0_and_1_serves_and_another_does_not(
-    rng: np.random.Generator,
-) -> None:
-    """Flax makes its masks of numbers; an additive mask read as one of truth would be inverted."""
-    arrays: Any = tuple(map(jnp.asarray, problem(rng)))
-    mask: Any = jnp.asarray(RULES["mask"]["mask"])
-    want = attend(*arrays, mask=mask)
-    np.testing.assert_array_equal(attend(*arrays, mask=mask.astype(jnp.float32)), want)
-    additive = jnp.where(mask, 0, -1e9)
-    query, keys, value = arrays
-    with pytest.raises(TypeError, match=r"mask must be boolean.*pass what is added"):
-        sv.dot_product_attention(query, keys, value, mask=additive)
-    found = attend(*arrays, mask=additive)
-    read = np.any(np.asarray(~mask)[:, 0], axis=-1)  # a query all of whose pairs are 0 sees nothing
-    np.testing.assert_array_equal(np.isnan(found).all((-1, -2)), read)
-
-
-BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
-    "rank": (ValueError, "query must have shape", {"query": np.zeros((N, H), np.float32)}),
-    "sizes": (ValueError, "key must have query's", {"key": np.zeros((B, S, K, 7), np.float32)}),
-    "batch": (ValueError, "key must have query's", {"key": np.zeros((3, S, K, H), np.float32)}),
-    "values": (ValueError, "value must have key's", {"value": np.zeros((B, 9, K, D), np.float32)}),
-    "heads": (ValueError, "query must have a mul", {"query": np.zeros((B, T, 3, H), np.float32)}),
-    "mask": (ValueError, "mask must broadcast", {"mask": np.ones((T, S + 1), bool)}),
-    "additive": (TypeError, "mask must be boolean", {"mask": np.full((T, S), -1e9, np.float32)}),
-    "bias": (ValueError, "bias must broadcast", {"bias": np.ones((7, T, S), np.float32)}),
-    "scale": (ValueError, "scale must broadcast", {"scale": np.ones((T, S), np.float32)}),
-    "lengths": (TypeError, "lengths must have an integer", {"query_seq_lengths": np.ones(B)}),
-    "length": (ValueError, "lengths must br", {"key_value_seq_lengths": np.ones(5, np.int32)}),
-    "window": (ValueError, "local_window_size must be", {"local_window_size": (1, 2, 3)}),
-    "side": (ValueError, "local_window_size must be at least", {"local_window_size": -1}),
-    "causal": (TypeError, "is_causal must be", {"is_causal": np.ones(2)}),
-    "normalizer": (TypeError, "normalizer must be a map", {"normalizer": "softmax"}),
-    "shape": (ValueError, "normalizer must", {"normalizer": lambda x, axis, where: x[..., :1]}),
-    "n": (TypeError, "n must be a Python integer", {"normalizer": sv.sparsemax, "n": 0.5}),
-    "negative n": (ValueError, "n must be at least 0", {"normalizer": sv.sparsemax, "n": -1}),
-    "rng": (TypeError, "rng must be one key", {"normalizer": sv.gumbel_softmax, "rng": 3}),
-    "dtype": (TypeError, "dtype must be a floating", {"dtype": np.int32}),
-    "einsum": (ValueError, "must be given together", {"qk_attn_weights_einsum": np.einsum}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_an_error_names_the_argument(case: str, rng: np.random.Generator) -> None:
-    error, text, changed = BAD[case]
-    arguments = dict(zip(("query", "key", "value"), problem(rng), strict=True))
-    with pytest.raises(error, match=text):
-        sv.dot_product_attention(**{**arguments, **changed})
