@@ -114,6 +114,20 @@ def test_any_alpha_per_head_and_scores_to_ten_thousand(
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients))
 
 
+def test_a_small_weight_above_alpha_2_is_exact() -> None:
+    """At alpha = 3 two scores g apart have the weights 1/2 + g and 1/2 - g.
+
+    The smaller is a root of its distance to the threshold, which rounding would move by more than
+    all of it: only differences of scores are exact enough.
+    """
+    scores = np.array([96.0, 96.0 - (0.5 - 3e-4)], np.float32)
+    least = 0.5 - float(scores[0] - scores[1])
+    zero, value = jnp.zeros((1, 1, 1)), jnp.array([0.0, 1.0]).reshape(2, 1, 1)
+    bias = jnp.asarray(scores).reshape(1, 1, 2)
+    output = sv.flash_attention(zero, 0 * value, value, bias, alpha=3.0)
+    np.testing.assert_allclose(output[0, 0], [least], rtol=0, atol=2e-7)
+
+
 def test_what_is_masked_reaches_nothing(rng: np.random.Generator) -> None:
     """NaN and infinities in masked keys, values, biases and queries; rows that see nothing."""
     problem, mask = case(rng), random_mask(rng)
