@@ -29,7 +29,7 @@ $(VENV)/.complete: $(INPUTS)
 	@touch $@
 
 $(VENV_NEWEST)/.complete: $(INPUTS)
-	@PYTHON=$(PYTHON_NEWEST) .ci/environment $(VENV_NEWEST) test 3.13 3.12
+	@PYTHON=$(PYTHON_NEWEST) .ci/environment $(VENV_NEWEST) flax,test 3.13 3.12
 	@touch $@
 
 compare: $(VENV)/.complete ## the main job: every variant on real data, with a report
@@ -38,7 +38,7 @@ compare: $(VENV)/.complete ## the main job: every variant on real data, with a r
 test: $(VENV)/.complete ## all tests
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
 
-test-newest: $(VENV_NEWEST)/.complete ## the maps' and the losses' tests on the newest jax
+test-newest: $(VENV_NEWEST)/.complete ## the library's tests on the newest jax and Flax
 	$(VENV_NEWEST)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(NEWEST_TESTS) $(ARGS)
 
 check: check-format check-lint check-types check-layering ## formatting, lint, types, layering

@@ -2,11 +2,16 @@
 
 from softmax_variants import rows as rows
 from softmax_variants.attention._dot_product import dot_product_attention as dot_product_attention
+from softmax_variants.attention._flash import attention_state as attention_state
+from softmax_variants.attention._flash import flash_attention as flash_attention
 from softmax_variants.attention._position_scale import asentmax_scale as asentmax_scale
 from softmax_variants.attention._position_scale import (
     scalable_softmax_scale as scalable_softmax_scale,
 )
 from softmax_variants.attention._position_scale import visible_counts as visible_counts
+from softmax_variants.attention._state import AttentionState as AttentionState
+from softmax_variants.attention._state import attention_output as attention_output
+from softmax_variants.attention._state import merge_attention_states as merge_attention_states
 from softmax_variants.heads._adaptive import adaptive_softmax_loss as adaptive_softmax_loss
 from softmax_variants.heads._adaptive_head import AdaptiveSoftmax as AdaptiveSoftmax
 from softmax_variants.heads._bias_report import BiasReport as BiasReport

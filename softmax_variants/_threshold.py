@@ -22,7 +22,6 @@ from softmax_variants._numerics import (
     apart,
     below_top,
     is_split,
-    row_max,
     row_sum,
     safe_divide,
     spoil,
@@ -307,85 +306,3 @@ class Power(NamedTuple):
     @property
     def keeps(self) -> bool:
         return True
-
-
-def solve_steep(power: Power, y: Array, pending: Array, other: Solution) -> Solution:
-    """For alpha > 2: the solution of the pending rows; the others keep theirs.
-
-    The support is exact: a class is in it if and only if the classes above it, measured from it,
-    do not fill the simplex, a sum of differences of scores that no threshold's rounding enters.
-    With the support known, the sum is convex and increasing in its smallest output.
-    """
-    lowest = _lowest_of_support(y, power.eps, pending)
-    least = _smallest_output(y, power.eps, lowest, pending)
-    offset = jnp.where(pending, jnp.exp(power.eps * jnp.log(least)), other.unknown)
-    kept = jnp.where(y < lowest, -jnp.inf, y - lowest)
-    p = jnp.where(y == lowest, least, power.output(kept, offset))
-    p = jnp.where(pending, p, other.output)
-    return Solution(offset, p, staged_sum(p))
-
-
-def _smallest_output(y: Array, eps: Array, lowest: Array, pending: Array) -> Array:
-    """The smallest output `v`: `sum (g_i + v^eps)^(1/eps) = 1` with `g_i = eps * (y_i - lowest)`.
-
-    Newton's method from `v = 1 / count`, to the right of the root, is monotone.
-    """
-    gap = eps * (y - lowest)
-    above, at = y > lowest, y == lowest
-    count = row_sum((y >= lowest).astype(y.dtype))
-    ties = row_sum(at.astype(y.dtype))
-
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        _, pending, passes = state
-        return jnp.any(pending) & (passes < _MAX_PASSES)
-
-    def advance(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        least, pending, passes = state
-        floor = jnp.exp(eps * jnp.log(least))
-        u = jnp.where(above, gap + floor, 1)
-        p = jnp.where(above, jnp.exp(jnp.log(u) / eps), 0)
-        total = row_sum(p) + ties * least
-        slope = row_sum(p / u) * (floor / least) + ties
-        lower = jnp.maximum(least - (total - 1) / slope, jnp.finfo(y.dtype).tiny)
-        # Monotone from the right until rounding: a step that does not descend ends the row.
-        moved = pending & (lower < least)
-        return jnp.where(moved, lower, least), moved, passes + 1
-
-    start = jnp.where(pending, 1 / jnp.maximum(count, 1), 1)
-    return lax.while_loop(unfinished, advance, (start, pending, jnp.int32(0)))[0]
-
-
-def _lowest_of_support(y: Array, eps: Array, pending: Array) -> Array:
-    """Bisection over the scores themselves for the smallest one in the support."""
-
-    def mass_above(score: Array) -> Array:
-        above = y > score
-        u = jnp.where(above, eps * (y - score), 1)
-        return row_sum(jnp.where(above, jnp.exp(jnp.log(u) / eps), 0))
-
-    def largest(allowed: Array) -> Array:
-        return row_max(jnp.where(allowed, y, -jnp.inf))
-
-    def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
-        _, _, pending, passes = state
-        return jnp.any(pending) & (passes < 4 * _MAX_PASSES)
-
-    def advance(
-        state: tuple[Array, Array, Array, Array],
-    ) -> tuple[Array, Array, Array, Array]:
-        low, high, pending, passes = state
-        middle = low + (high - low) / 2
-        score = largest((y <= middle) & (y > low))
-        inside = (score > low) & (mass_above(score) < 1)
-        splits = (middle > low) & (middle < high)
-        low, high = (
-            jnp.where(pending & ~inside, middle, low),
-            jnp.where(pending & inside, score, high),
-        )
-        pending = pending & splits & (largest(y < high) > low)
-        return low, high, pending, passes + 1
-
-    low = jnp.where(pending, jnp.broadcast_to(-1 / eps, pending.shape), -1)
-    high = jnp.zeros_like(low)
-    pending = pending & (largest(y < high) > low)
-    return lax.while_loop(unfinished, advance, (low, high, pending, jnp.int32(0)))[1]

@@ -15,7 +15,7 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 # Each layer of the package sees itself and the layers named here, and nothing else of the package.
-_SOLVERS = {"_powers", "_selection", "_threshold"}
+_SOLVERS = {"_powers", "_selection", "_steep", "_summed", "_threshold"}
 _BASE = {"_typing", "_validation", "_numerics", "kernels"} | _SOLVERS
 LAYERS: dict[str, set[str]] = {
     "_typing": set(),
@@ -25,6 +25,8 @@ LAYERS: dict[str, set[str]] = {
     "_powers": {"_typing"},
     "_selection": {"_typing"},
     "_threshold": {"_typing", "_validation", "_numerics", "_powers"},
+    "_steep": {"_typing", "_numerics", "_threshold"},
+    "_summed": {"_typing", "_threshold"},
     "kernels": {"_typing", "_validation", "_numerics"} | _SOLVERS,
     "maps": _BASE,
     "losses": _BASE | {"maps"},
@@ -32,6 +34,8 @@ LAYERS: dict[str, set[str]] = {
     "attention": _BASE | {"maps"},
     "rows": {"_typing", "_validation", "_numerics", "heads"},
     "variants": _BASE | {"maps", "losses", "heads"},
+    # What the two sets of layers for Flax share.
+    "_modules": _BASE | {"maps", "attention", "heads", "variants"},
 }
 # These see everything, and nobody sees them: the package never needs what they need.
 OPTIONAL = {"nnx", "linen", "testing"}
@@ -40,7 +44,10 @@ EVERYTHING = set(LAYERS) | OPTIONAL
 ALLOWED = LAYERS | dict.fromkeys(OPTIONAL, EVERYTHING) | {"__init__": set(LAYERS)}
 
 # Loaded only where they are used, so that `import softmax_variants` costs what `import jax` costs.
-HEAVY = ("optax", "chex", "flax", "matplotlib", "sklearn", "orbax", "tyro", "rich", "pandas")
+HEAVY = (
+    *("optax", "chex", "flax", "equinox", "orbax"),
+    *("matplotlib", "sklearn", "tyro", "rich", "pandas"),
+)
 
 
 def package_files() -> list[Path]:

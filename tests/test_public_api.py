@@ -79,6 +79,10 @@ SAMPLED = (
 )
 ATTENTION = (
     "dot_product_attention",
+    "flash_attention",
+    "attention_state",
+    "merge_attention_states",
+    "attention_output",
     "visible_counts",
     "scalable_softmax_scale",
     "asentmax_scale",
@@ -113,6 +117,7 @@ CLASSES = (
     "MixedSampler",
     "StreamingFrequency",
     "Tree",
+    "AttentionState",
 )
 
 # In a namespace of their own.

@@ -23,7 +23,9 @@ def spoiled_queries(query: Array, key: Array, value: Array, visible: Array | Non
     """Which queries [..., N, T] are, or see, something that is not finite."""
     group = query.shape[-2] // key.shape[-2]
     bad_query = _not_finite(query)
-    bad_key = jnp.repeat(_not_finite(key) | _not_finite(value), group, axis=-2)
+    bad_key = _not_finite(key) | _not_finite(value)
+    if group > 1:
+        bad_key = jnp.repeat(bad_key, group, axis=-2)
     if visible is None:
         return jnp.broadcast_to(
             bad_query | jnp.any(bad_key, axis=-1, keepdims=True), bad_query.shape

@@ -77,7 +77,8 @@ def dot_product_attention(
         t - left <= s <= t + right.
       n: attention sinks, that many further scores of 0 with values of 0: a query may attend to
         nothing. With `softmax` (then it is `softmax_n`) any number >= 0 or what broadcasts to
-        [..., N, T, 1], learned if you like; with any other normalizer a Python integer.
+        [..., N, T, 1], learned if you like; with any other normalizer a Python integer
+        (`flash_attention` takes any number with entmax too).
       rng: the key of a random normalizer; others ignore it.
       dropout_rng: the key of dropout.
       dropout_rate: the fraction of the weights that is dropped, in [0, 1).

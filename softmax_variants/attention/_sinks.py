@@ -19,7 +19,7 @@ def with_sinks(normalize: Callable[..., Any], n: ArrayLike, *, is_softmax: bool)
     except TypeError:
         raise TypeError(
             f"n must be a Python integer with a normalizer other than softmax, got "
-            f"{type(n).__name__}"
+            f"{type(n).__name__}; flash_attention takes any number with softmax and entmax"
         ) from None
     if count < 0:
         raise ValueError(f"n must be at least 0, got {count}")

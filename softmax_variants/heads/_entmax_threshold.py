@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from softmax_variants._numerics import finite_top
+from softmax_variants._numerics import finite_top, row_sum
+from softmax_variants._summed import Bracket, solve_by_sums
 from softmax_variants._threshold import Power, Rows
 from softmax_variants._threshold import solve as solve_rows
 from softmax_variants._typing import Array
@@ -15,7 +16,6 @@ from softmax_variants.heads._sums import Sums, fold
 from softmax_variants.maps._entmax import phi
 
 _GROUP = 32  # classes of which the start of Newton's method sees the largest alone
-_MAX_PASSES = 80  # Newton takes a few; this bounds the bisection that alpha > 2 may need
 
 
 class State(NamedTuple):
@@ -126,46 +126,22 @@ def _newton(
     live: Array,
     steep: Array,
 ) -> tuple[Array, Array]:
-    """The unknown of each row and the sum of its outputs.
+    """The unknown of each row and the sum of its outputs."""
 
-    Up to alpha = 2 the steps are monotone. Above, the sum is not convex: a step that leaves the
-    bracket is replaced by the bracket's middle.
-    """
-    unit = jnp.finfo(top.dtype).eps
-
-    def evaluate(offset: Array) -> tuple[Array, Array]:
+    def sums(offset: Array) -> tuple[Array, Array]:
         def step(carry: tuple[Array, Array], index: Array | None) -> tuple[Array, Array]:
             gap = Block.of(layer, known, layout, index).gap(top)
             p = _raw(gap, alpha, offset)
-            return carry[0] + jnp.sum(p, axis=-1), carry[1] + power.slope(gap, offset, p)[:, 0]
+            return carry[0] + row_sum(p), carry[1] + power.slope(gap, offset, p)
 
-        return fold(step, (jnp.zeros_like(top), jnp.zeros_like(top)), layout)
+        zero = jnp.zeros_like(start)
+        return fold(step, (zero, zero), layout)
 
-    def unfinished(carry: Any) -> Array:
-        return jnp.any(carry[3]) & (carry[-1] < _MAX_PASSES)
-
-    def advance(carry: Any) -> Any:
-        offset, total, slope, pending, low, high, passes = carry
-        step = power.step(total[:, None], slope[:, None])
-        last = jnp.abs(total - 1) <= jnp.broadcast_to(power.tolerance(top.dtype), alpha.shape)[:, 0]
-        # The outputs grow with the offset: too large a sum bounds it from above.
-        high = jnp.where((total > 1)[:, None], offset, high)
-        low = jnp.where((total > 1)[:, None], low, offset)
-        new = offset + step
-        inside = (new > low) & (new < high)
-        middle = low + (high - low) / 2
-        new = jnp.where(steep[:, None] & ~inside, middle, new)
-        stuck = steep & ((middle <= low) | (middle >= high))[:, 0]
-        offset = jnp.where(pending[:, None], new, offset)
-        total, slope = evaluate(offset)
-        settled = (last & ~steep) | stuck | (jnp.abs(total - 1) <= 3 * unit)
-        return offset, total, slope, pending & ~settled, low, high, passes + 1
-
-    total, slope = evaluate(start)
-    pending = live & (jnp.abs(total - 1) > 3 * unit) & ~jnp.isinf(alpha[:, 0])
+    live = live[:, None] & ~jnp.isinf(alpha)
     count = jnp.asarray(layout.classes, top.dtype)
     low = jnp.exp(-power.eps * jnp.log(count)) * 0.5 - power.base
     high = jnp.broadcast_to(1 - power.base, start.shape)
-    carry = (start, total, slope, pending, low, high, jnp.int32(0))
-    offset, total, *_ = lax.while_loop(unfinished, advance, carry)
-    return offset, total
+    offset, total = solve_by_sums(
+        power, sums, start, live, Bracket(jnp.broadcast_to(steep[:, None], start.shape), low, high)
+    )
+    return offset, total[:, 0]

@@ -44,13 +44,18 @@ class SampledHead(LinearHead, abc.ABC):
     def _objective(self) -> Objective:
         """The loss."""
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether the loss takes a key."""
+        return not isinstance(self._objective(), InBatchObjective)
+
     def plan(self, labels: ArrayLike, *, key: Array | None = None) -> Plan:
         """The rows of the labels and of the samples, which are drawn here."""
         objective = self._objective()
         if isinstance(objective, SampledSoftmaxObjective | InBatchObjective):
             warn_if_inconsistent(objective, stacklevel=3)
         sampler = as_sampler(self.sampler, self.classes)
-        if not isinstance(objective, InBatchObjective):
+        if self.stochastic:
             key = as_key(key)  # type: ignore[arg-type] # it says itself what it is given
         ids = as_class_ids(labels, self.classes).reshape(-1)
         rows, state = drawn(objective, sampler, key, ids)

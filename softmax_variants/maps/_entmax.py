@@ -17,7 +17,8 @@ from softmax_variants._numerics import (
     staged_sum,
     zero_masked,
 )
-from softmax_variants._threshold import Power, Rows, Solution, solve, solve_closed, solve_steep
+from softmax_variants._steep import solve_steep
+from softmax_variants._threshold import Power, Rows, Solution, solve, solve_closed
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
 
