@@ -1,6 +1,19 @@
 """A small GPT on characters: nanoGPT's CPU run, and attention normalisers by output losses.
 
+4 layers, 4 heads, width 128, context 64, batches of 12 windows, 2,000 steps of AdamW. nanoGPT
+publishes a validation loss of 1.88 for it, from 20 batches of the validation part. Here the loss
+is over the whole validation part. FILE is Tiny Shakespeare; without `--data.path` the text is the
+standard library's sources, and its losses are others.
+
 Command:   python -m experiments train configs/shakespeare_char.py --data.path FILE
+Hardware:  2 cores of an AMD EPYC, shared with other work (a load of 8 all along)
+Time:      7 min
+Result:    1.7714 nats, 2.5555 bits a character, accuracy 47.1%. With nanoGPT's first weights
+           (--first-weights nanogpt) 1.9093. Everything else is as there: the losses of the first
+           10 steps agree with torch's within 2e-6 (python -m experiments.bench_gpt).
+
+Command:   python -m experiments compare configs/shakespeare_char.py --data.path FILE
+Budget:    21 models by 3 seeds by 400 steps; an estimate from its parts is 25 min on 2 idle cores
 """
 
 from experiments.shakespeare.config import ShakespeareConfig

@@ -13,7 +13,7 @@ import pytest
 from experiments import cli
 from experiments.config_files import load_config
 from experiments.progress import Display
-from experiments.shakespeare import comparison, report_tables, summary, tables
+from experiments.shakespeare import comparison, report_tables, results, summary, tables
 from experiments.shakespeare.attention import NORMALISERS
 from experiments.shakespeare.comparison import REFERENCE, compare, variants
 from experiments.shakespeare.config import ShakespeareConfig
@@ -87,6 +87,22 @@ def test_models_learn_and_differences_are_paired(finished: Path) -> None:
     assert other["alphas"] == []
     nll, bits = (reference["metrics"][name]["estimate"] for name in ("nll", "bits"))
     assert bits == pytest.approx(nll / np.log(2))
+
+
+def test_more_is_better_in_accuracy_and_worse_in_loss() -> None:
+    config, other = ShakespeareConfig(), Variant("ssmax", "fused")
+    ended = {"kind": "outcome", "status": "trained"}
+
+    def block(more: float) -> list[dict[str, Any]]:
+        values = [{"smoothed": v + more, "accuracy": v + more} for v in (0.1, 0.2, 0.4)]
+        return [*({"kind": "test", "seed": i, **v} for i, v in enumerate(values)), ended]
+
+    blocks = {REFERENCE.name: block(0.0), other.name: block(0.01)}
+    for metric, verdict in (("accuracy", "better"), ("smoothed", "worse")):
+        difference = results._difference(config, blocks, other, metric, 1)
+        assert difference is not None
+        assert difference["verdict"] == verdict
+        assert difference["estimate"] == pytest.approx(0.01)
 
 
 def test_a_run_that_was_cut_off_continues_to_the_same_figures(

@@ -21,7 +21,12 @@ from experiments.shakespeare.config import ModelConfig, SampleConfig, Shakespear
 from experiments.shakespeare.corpus import Corpus
 from experiments.shakespeare.evaluation import compile_evaluation, evaluate
 from experiments.shakespeare.losses import objective
-from experiments.shakespeare.sample import probabilities, sample
+from experiments.shakespeare.sample import (
+    compile_sampler,
+    generate,
+    probabilities,
+    sample,
+)
 from experiments.shakespeare.train import (
     Variant,
     initial,
@@ -263,6 +268,26 @@ def test_sample_depends_on_its_seed_and_its_maps(finished: Path) -> None:
     assert len(one) == 41
     # Past the context the window moves on.
     assert written(top_k=1, prompt="abc", tokens=30) == "abc" + (LINE * 4)[3:33]
+
+
+def test_text_goes_on_from_the_last_tokens_as_in_a_plain_loop() -> None:
+    variant, request = Variant("softmax", "cross_entropy"), SampleConfig(temperature=0.0, tokens=40)
+    graph, params = initial(CONFIG, variant, 13, 5)
+    # Larger weights, so that every token of the window matters.
+    params = jax.tree.map(lambda leaf: 6.0 * leaf, params)
+    program = compile_sampler(CONFIG, variant, graph, params, request)
+    run = jax.jit(lambda params, tokens: nnx.merge(graph, params)(tokens))
+    table = np.asarray(nnx.merge(graph, params).table)
+    prompt = np.asarray([3, 1, 4], np.int32)
+    written = [t for piece in generate(program, CONFIG, params, prompt, request) for t in piece]
+    tokens = prompt.tolist()
+    for _ in range(40):
+        seen = tokens[-CONFIG.context :]
+        padded = jnp.asarray([seen + [0] * (CONFIG.context - len(seen))], jnp.int32)
+        hidden = np.asarray(run(params, padded))[0, len(seen) - 1]
+        tokens.append(int((table @ hidden).argmax()))
+    assert len(set(tokens)) > 3
+    assert written == tokens[3:]
 
 
 def test_maps_narrow_down_what_is_drawn(rng: np.random.Generator) -> None:
