@@ -272,14 +272,12 @@ CLASSES, FEATURES = 9, 4
 COUNTS = np.arange(1, CLASSES + 1)[::-1]
 LAYERS: dict[str, Any] = {
     "full": sv.FullSoftmax(CLASSES, FEATURES),
-    "entmax": sv.LinearEntmax(CLASSES, FEATURES),
     "sampled": sv.SampledSoftmax(
         CLASSES, FEATURES, sampler=sv.UnigramSampler(COUNTS), num_sampled=4
     ),
     "in batch": sv.InBatchSoftmax(CLASSES, FEATURES, sampler=sv.UnigramSampler(COUNTS, 1.0)),
     "hierarchical": sv.HierarchicalSoftmax(tree=sv.huffman_tree(COUNTS), features=FEATURES),
     "adaptive": sv.AdaptiveSoftmax(features=FEATURES, classes=CLASSES, cutoffs=(3,)),
-    "differentiated": sv.DifferentiatedSoftmax(FEATURES, CLASSES, (3,), (3, 1)),
 }
 
 
