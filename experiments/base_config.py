@@ -1,6 +1,7 @@
 """What the configurations of all experiments share: typed, documented and checked fields."""
 
 import dataclasses
+import inspect
 import json
 import re
 import typing
@@ -41,8 +42,9 @@ def field_types(kind: type[BaseConfig]) -> dict[str, Any]:
 
 def field_help(kind: type[BaseConfig]) -> dict[str, str]:
     """Returns one sentence on each field, read from the docstring of the class."""
-    text = (kind.__doc__ or "").split("Attributes:")[-1]
-    found = re.findall(r"^ {6}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    # Python 3.13 strips the indentation of docstrings, earlier versions keep it.
+    text = inspect.cleandoc(kind.__doc__ or "").split("Attributes:")[-1]
+    found = re.findall(r"^ {2}(\w+): (.*(?:\n {4}.*)*)", text, flags=re.MULTILINE)
     return {name: " ".join(sentence.split()) for name, sentence in found}
 
 
