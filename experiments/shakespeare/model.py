@@ -106,4 +106,4 @@ def dropped(values: Array, rate: float, key: Array | None) -> Array:
 
 
 def _norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(width, epsilon=1e-5, use_bias=False, use_fast_variance=False, rngs=rngs)
+    return nnx.LayerNorm(width, epsilon=1e-5, use_bias=False, rngs=rngs)
