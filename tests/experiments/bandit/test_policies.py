@@ -1,6 +1,8 @@
 """How each policy chooses and learns, against what its definition says of small cases."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +25,9 @@ def memory_of(estimates: list[float], counts: list[float] | None = None) -> Memo
 
 
 @functools.cache
-def drawer(family: Family):  # type: ignore[no-untyped-def]
+def drawer(family: Family) -> Callable[..., jax.Array]:
     @jax.jit
-    def frequencies(key, memory, values, step, parameter):  # type: ignore[no-untyped-def]
+    def frequencies(key: Any, memory: Any, values: Any, step: Any, parameter: Any) -> jax.Array:
         one = functools.partial(choose, family)
         keys = jax.random.split(key, DRAWS)
         drawn = jax.vmap(one, in_axes=(0, None, None, None, None))(

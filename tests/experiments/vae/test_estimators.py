@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -80,7 +81,7 @@ def codes() -> jax.Array:
 
 
 @functools.cache
-def gradient_of(method: Method, samples: int = 2):  # type: ignore[no-untyped-def]
+def gradient_of(method: Method, samples: int = 2) -> Callable[..., Any]:
     return jax.jit(jax.grad(functools.partial(loss, method, samples), argnums=1))
 
 
