@@ -30,6 +30,27 @@ def get_config():
 """
 
 
+# Stays where it is once a contender is on the disk: a signal then meets a run that is not over.
+WAITING = """
+import sys
+import time
+
+from experiments import cli
+from experiments.run_directory import RunDirectory
+
+append = RunDirectory.append
+
+
+def append_and_wait(self, block, records):
+    append(self, block, records)
+    time.sleep(120)
+
+
+RunDirectory.append = append_and_wait
+sys.exit(cli.main())
+"""
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("configs") / "tiny.py"
@@ -37,10 +58,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(config: Path, out: Path) -> subprocess.Popen[str]:
-    """Starts a comparison in a process of its own, which yields to the test that watches it."""
-    command = ["nice", "-n", "15", sys.executable, "-m", "experiments", "compare"]
-    command += [str(config), "--out", str(out)]
+def start(config: Path, out: Path, waiting: bool = False) -> subprocess.Popen[str]:
+    """Starts a comparison in a process of its own."""
+    program = ["-c", WAITING] if waiting else ["-m", "experiments"]
+    command = [sys.executable, *program, "compare", str(config), "--out", str(out)]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return subprocess.Popen(
         command,
@@ -113,8 +134,9 @@ def test_each_seed_takes_the_rate_with_the_lowest_validation_brier_score(finishe
         assert test["learning_rate"] == best["learning_rate"]
 
 
-def stop_after_one_contender(process: subprocess.Popen[str], out: Path, how: int) -> str:
-    """Sends a signal as soon as a contender is finished; returns what was printed on stderr."""
+def stopped_after_one_contender(config: Path, out: Path, how: int) -> tuple[int, str]:
+    """Sends a signal once a contender is finished; returns how it ended and what was on stderr."""
+    process = start(config, out, waiting=True)
     metrics = out / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and b'"end"' in metrics.read_bytes()):
@@ -124,14 +146,13 @@ def stop_after_one_contender(process: subprocess.Popen[str], out: Path, how: int
     process.send_signal(how)
     _, stderr = process.communicate(timeout=60)
     assert not (out / "results.json").exists()
-    return stderr
+    return process.returncode, stderr
 
 
 def test_ctrl_c_says_on_one_line_how_to_go_on(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = start(config, out)
-    stderr = stop_after_one_contender(process, out, signal.SIGINT)
-    assert process.returncode == 130
+    code, stderr = stopped_after_one_contender(config, out, signal.SIGINT)
+    assert code == 130
     last = stderr.splitlines()[-1]
     assert f"repeat `python -m experiments compare {config} --out {out}`" in last
     assert "Traceback" not in stderr
@@ -141,7 +162,7 @@ def test_a_killed_run_continues_to_the_same_figures(
     config: Path, finished: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    stop_after_one_contender(start(config, out), out, signal.SIGKILL)
+    stopped_after_one_contender(config, out, signal.SIGKILL)
     metrics = out / "metrics.jsonl"
     trained = metrics.read_bytes()
     # What a kill in the middle of a write leaves behind.
