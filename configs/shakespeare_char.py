@@ -13,7 +13,19 @@ Result:    1.7714 nats, 2.5555 bits a character, accuracy 47.1%. With nanoGPT's 
            10 steps agree with torch's within 2e-6 (python -m experiments.bench_gpt).
 
 Command:   python -m experiments compare configs/shakespeare_char.py --data.path FILE
-Budget:    21 models by 3 seeds by 400 steps; an estimate from its parts is 25 min on 2 idle cores
+Budget:    21 models by 3 seeds by 400 steps
+Time:      a model takes 61 to 85 s on 2 cores that do nothing else: about 25 min, and 3 for timing
+Result:    at revision 2b1b9cc, smoothed loss (nats a character, mean of 3 seeds) and zeros of the
+           attention weights. The fused loss is cross-entropy: its models end where those do.
+             attention      cross-entropy  entmax loss  zeros
+             softmax_n             2.3653       2.2861   0 %
+             softmax               2.3805       2.3012   0 %
+             ssmax                 2.3818       2.3041   0 %
+             softpick              2.3853       2.3084  57 %
+             learned_alpha         2.4552       2.3995  83 %
+             entmax15              2.4583       2.4037  84 %
+             sparsemax             2.5056       2.5009  92 %
+           After 400 of 2,000 steps: it says who learns fast, not who ends best.
 """
 
 from experiments.shakespeare.config import ShakespeareConfig
