@@ -25,7 +25,9 @@ Result:    at revision 2b1b9cc, smoothed loss (nats a character, mean of 3 seeds
              learned_alpha         2.4552       2.3995  83 %
              entmax15              2.4583       2.4037  84 %
              sparsemax             2.5056       2.5009  92 %
-           After 400 of 2,000 steps: it says who learns fast, not who ends best.
+           With 3 seeds no interval of a difference leaves out zero (20 models at once), and 400 of
+           2,000 steps say who learns fast, not who ends best. Steps a second: 0.83 to 1.05 times
+           those of softmax with cross-entropy, learned_alpha with the entmax loss the slowest.
 """
 
 from experiments.shakespeare.config import ShakespeareConfig
