@@ -112,7 +112,7 @@ def _method(results: Figures) -> list[str]:
         "A sparse output can give a label probability 0, and then its log-likelihood is infinite. "
         "All outputs are therefore compared by a smoothed one, that of (p + ε) / (1 + ε classes) "
         f"with ε = {config['epsilon']:g}, as in ε-perplexity (Martins, Marinho and Martins, "
-        "<i>Sparse Text Generation</i>, 2020), and by accuracy. Bits a character are exact.",
+        "<cite>Sparse Text Generation</cite>, 2020), and by accuracy. Bits a character are exact.",
         f"Intervals are {level}, Student's t over seeds, simultaneous for the differences "
         "(Bonferroni). The text is the same for all seeds.",
         f"Speed was measured after training in {config['speed_rounds']} rounds in which the models "
