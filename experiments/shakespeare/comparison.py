@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Int
 
+from experiments.blocks import attempt, is_missing, outcome
 from experiments.compiling import AheadOfTime
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory
@@ -66,8 +67,7 @@ def compare(
         if run.dropped:
             display.note(f"dropped {run.dropped} lines of a model that was cut off")
         note_corpus(run, corpus)
-        again = {None, "failed"} if retry_failed else {None}
-        missing = [variant for variant in chosen if _outcome(run, variant) in again]
+        missing = [v for v in chosen if is_missing(run, v.name, retry_failed)]
         if not missing and SPEED in run.blocks:
             return False
         display.note(
@@ -76,14 +76,14 @@ def compare(
         if len(chosen) > len(missing):
             done = f"{len(chosen) - len(missing)} of {len(chosen)}"
             display.note(f"{done} models are finished and are loaded")
-        needed = dict.fromkeys([*missing, *(v for v in chosen if _outcome(run, v) != "failed")])
+        needed = dict.fromkeys([*missing, *(v for v in chosen if outcome(run, v.name) != "failed")])
         jobs = {v: functools.partial(_compiled, of_model, v, corpus) for v in needed}
         with closing(AheadOfTime(jobs)) as programs:
             total = len(missing) * config.seeds * of_model.steps
             with display.stage("training", total, "steps"):
                 for variant in missing:
                     _train_one(run, of_model, corpus, variant, programs, display)
-            able = [variant for variant in chosen if _outcome(run, variant) != "failed"]
+            able = [variant for variant in chosen if outcome(run, variant.name) != "failed"]
             _time_all(run, of_model, corpus, able, programs, display)
     return True
 
@@ -95,11 +95,6 @@ def _compiled(config: ShakespeareConfig, variant: Variant, corpus: Corpus) -> Co
     return Compiled(programs, compile_evaluation(config, variant, programs.graph, params, corpus))
 
 
-def _outcome(run: RunDirectory[ShakespeareConfig], variant: Variant) -> str | None:
-    block = run.blocks.get(variant.name)
-    return str(block[-1]["status"]) if block else None
-
-
 def _train_one(
     run: RunDirectory[ShakespeareConfig],
     config: ShakespeareConfig,
@@ -108,17 +103,16 @@ def _train_one(
     programs: AheadOfTime[Variant, Compiled],
     display: Display,
 ) -> None:
-    display.start(variant.name)
-    try:
-        found = _all_seeds(config, corpus, variant, programs.get(variant), display)
-    except Exception as error:
-        # One model that fails must not take the others with it: it stays in the table, with why.
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        found = [{"kind": "outcome", "status": "failed", "why": why}]
-    run.append(variant.name, [{"contender": variant.name, **record} for record in found])
-    losses = [record["smoothed"] for record in found if record["kind"] == "test"]
-    shown = [loss for loss in losses if loss is not None]
-    display.finish(variant.name, found[-1], f"smoothed {np.mean(shown):.4f}" if shown else "")
+    def work() -> list[Record]:
+        return _all_seeds(config, corpus, variant, programs.get(variant), display)
+
+    attempt(run, variant.name, {"contender": variant.name}, work, display, _shown)
+
+
+def _shown(records: Sequence[Record]) -> str:
+    losses = [record["smoothed"] for record in records if record["kind"] == "test"]
+    known = [loss for loss in losses if loss is not None]
+    return f"smoothed {np.mean(known):.4f}" if known else ""
 
 
 def _all_seeds(
