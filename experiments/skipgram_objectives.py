@@ -9,6 +9,7 @@ import numpy as np
 
 import softmax_variants as sv
 from experiments.skipgram import TILE, Crowds, Meetings, Tile, cut, inside, same_id
+from softmax_variants._pytrees import pytree_dataclass
 
 # A tile costs about as much as this many rows beside those that it meets.
 _TILE_COST = 24
@@ -17,7 +18,7 @@ _STEP = 8
 _SAMPLE = 20_000
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True)
 class Negatives:
     """Negative sampling: a pair's word against words drawn from their counts to a power.
@@ -67,7 +68,7 @@ class Negatives:
         return Meetings(rows, positive, jnp.concatenate([near, negative]), crowds)
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True)
 class Paths:
     """Hierarchical softmax: the decisions on the path of a pair's word.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softmax_variants._numerics import compute_dtype
+from softmax_variants._pytrees import register_pytree
 from softmax_variants._typing import Array, ArrayLike, DTypeLike
 from softmax_variants._validation import (
     as_count,
@@ -81,10 +82,10 @@ class Visibility:
         return count
 
 
-jax.tree_util.register_dataclass(
+register_pytree(
     Visibility,
-    data_fields=["mask", "query_lengths", "key_lengths"],
-    meta_fields=["causal", "window", "rank"],
+    data=["mask", "query_lengths", "key_lengths"],
+    static=["causal", "window", "rank"],
 )
 
 

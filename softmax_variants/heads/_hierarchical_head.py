@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
+from softmax_variants._pytrees import pytree_dataclass
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
@@ -23,7 +23,7 @@ from softmax_variants.heads._hierarchical import (
 from softmax_variants.heads._tree import Paths, Tree
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HierarchicalSoftmax:
     r"""The output layer of `hierarchical_softmax_loss`: a `Head`, and one that reads few rows.

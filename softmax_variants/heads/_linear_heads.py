@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from softmax_variants._pytrees import register_pytree
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_mask, as_parameter
 from softmax_variants.heads import _evaluation as evaluation
@@ -185,5 +186,5 @@ class LinearEntmax(LinearHead):
 
 
 _STATIC = ["classes", "features", "use_bias"]
-jax.tree_util.register_dataclass(FullSoftmax, data_fields=[], meta_fields=_STATIC)
-jax.tree_util.register_dataclass(LinearEntmax, data_fields=[], meta_fields=[*_STATIC, "alpha"])
+register_pytree(FullSoftmax, data=[], static=_STATIC)
+register_pytree(LinearEntmax, data=[], static=[*_STATIC, "alpha"])

@@ -5,9 +5,9 @@ import dataclasses
 import math
 from typing import Any, TypeVar
 
-import jax
 import jax.numpy as jnp
 
+from softmax_variants._pytrees import register_pytree
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_key
 from softmax_variants.heads._arguments import as_floating
@@ -104,7 +104,7 @@ class SampledHead(LinearHead, abc.ABC):
 def _registered(cls: _H) -> _H:
     """The sampler is the head's data, all else is static."""
     static = [f.name for f in dataclasses.fields(cls) if f.name != "sampler"]
-    jax.tree_util.register_dataclass(cls, data_fields=["sampler"], meta_fields=static)
+    register_pytree(cls, data=["sampler"], static=static)
     return cls
 
 

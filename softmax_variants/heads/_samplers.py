@@ -4,19 +4,19 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from softmax_variants._pytrees import register_pytree
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_parameter
 from softmax_variants.heads._alias import WORDS, AliasTable
 
 _BLOCKS = 1 << 16  # of neighbouring classes, into which the log-uniform law is divided
 _LARGEST = 2**31 - 2  # classes; one id more stands for none
-_S = TypeVar("_S", bound="Sampler")
 
 
 class Sampler(abc.ABC):
@@ -103,25 +103,6 @@ def _as_classes(classes: int) -> int:
     return as_count(classes, "classes", high=_LARGEST)
 
 
-def _pytree(cls: type[_S], data: tuple[str, ...], static: tuple[str, ...]) -> None:
-    """Registers a class whose constructor takes other things than the fields it makes of them."""
-
-    def flatten(sampler: _S) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return tuple(getattr(sampler, n) for n in data), tuple(getattr(sampler, n) for n in static)
-
-    def with_keys(sampler: _S) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        children, fixed = flatten(sampler)
-        keys = map(jax.tree_util.GetAttrKey, data)
-        return tuple(zip(keys, children, strict=True)), fixed
-
-    def unflatten(fixed: tuple[Any, ...], children: Any) -> _S:
-        sampler = object.__new__(cls)
-        _fill(sampler, **dict(zip((*data, *static), (*children, *fixed), strict=True)))
-        return sampler
-
-    jax.tree_util.register_pytree_with_keys(cls, with_keys, unflatten, flatten)
-
-
 def _fill(sampler: Sampler, **values: Any) -> None:
     for name, value in values.items():
         object.__setattr__(sampler, name, value)
@@ -166,7 +147,7 @@ class UniformSampler(Sampler):
         return jnp.where(valid, jnp.float32(-math.log(self.classes)), -jnp.inf)
 
 
-jax.tree_util.register_dataclass(UniformSampler, data_fields=[], meta_fields=["classes"])
+register_pytree(UniformSampler, data=[], static=["classes"])
 
 
 @dataclasses.dataclass(frozen=True, init=False, eq=False)
@@ -229,7 +210,7 @@ class LogUniformSampler(Sampler):
         return jnp.where(valid, jnp.log(p), -jnp.inf)
 
 
-_pytree(LogUniformSampler, ("first", "size", "table"), ("classes",))
+register_pytree(LogUniformSampler, data=["first", "size", "table"], static=["classes"])
 
 
 @dataclasses.dataclass(frozen=True, init=False, eq=False)
@@ -309,7 +290,7 @@ class UnigramSampler(Sampler):
         return jnp.where(valid, self.logs[ids], -jnp.inf)
 
 
-_pytree(UnigramSampler, ("logs", "table"), ("classes",))
+register_pytree(UnigramSampler, data=["logs", "table"], static=["classes"])
 
 
 @dataclasses.dataclass(frozen=True, init=False, eq=False)
@@ -373,7 +354,7 @@ class MixedSampler(Sampler):
         return jax.nn.logsumexp(parts + logs, axis=-1)
 
 
-_pytree(MixedSampler, ("samplers", "logs", "table"), ("classes",))
+register_pytree(MixedSampler, data=["samplers", "logs", "table"], static=["classes"])
 
 
 def _as_weights(weights: ArrayLike | Sequence[float], count: int) -> "np.ndarray[Any, Any]":

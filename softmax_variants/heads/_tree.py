@@ -3,12 +3,12 @@
 import dataclasses
 from typing import NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
+from softmax_variants._pytrees import pytree_dataclass
 from softmax_variants._typing import Array
 
 Ids: TypeAlias = NDArray[np.int64]
@@ -32,7 +32,7 @@ class Paths(NamedTuple):
     right: Array
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tree:
     r"""A binary tree whose leaves are the classes, each of its inner nodes a binary decision.

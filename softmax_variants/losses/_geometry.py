@@ -8,11 +8,11 @@ maximiser of `<p, x> - Omega(p)`, its conjugate `Omega*` the maximum, and its lo
 import abc
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import row_max, shift, staged_sum
+from softmax_variants._pytrees import pytree_dataclass
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter
 from softmax_variants.losses._deformed_log import mean_slope, negated_log
@@ -50,7 +50,7 @@ def _xlogx(p: Array) -> Array:
     return jnp.where(p == 0, 0, p * jnp.log(jnp.where(p == 0, 1, p)))
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True)
 class Shannon(Geometry):
     """Shannon's entropy: softmax and cross-entropy."""
@@ -70,7 +70,7 @@ class Shannon(Geometry):
         return jnp.log(p)
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True)
 class ClosedTsallis(Geometry):
     """Tsallis' entropy of order 2 (sparsemax) or 1.5 (entmax15), by powers without logarithms."""
@@ -99,7 +99,7 @@ class ClosedTsallis(Geometry):
         return self._power(p) / (self.order - 1)
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tsallis(Geometry):
     """Tsallis' entropy of order alpha: entmax. `alpha` is [..., 1] against the rows."""
@@ -189,7 +189,7 @@ def tsallis(alpha: ArrayLike) -> Geometry:
     return Tsallis(as_parameter(alpha, "alpha", low=0, low_open=True))
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclasses.dataclass(frozen=True)
 class Norm(Geometry):
     """The alpha-norm less 1: normmax. `alpha` is [..., 1] against the rows."""
