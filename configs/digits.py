@@ -10,9 +10,9 @@ Result:    softmax 96.46% +- 0.60 accuracy, NLL 0.124 +- 0.022 (8 seeds, 95% int
            to 40 points, because a zero has no gradient there.
 """
 
-from experiments.config import Config
+from experiments.digits.config import DigitsConfig
 
 
-def get_config() -> Config:
+def get_config() -> DigitsConfig:
     """Returns the config of the first comparison."""
-    return Config(seeds=8, steps=300, evaluations=15, speed_rounds=6)
+    return DigitsConfig(seeds=8, steps=300, evaluations=15, speed_rounds=6)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.base_config import BaseConfig
-from experiments.config import Config
 from experiments.config_files import load_config
+from experiments.digits.config import DigitsConfig
 from experiments.errors import UserError, did_you_mean
 from experiments.overrides import Parser, add_overrides, given_overrides
 from experiments.shakespeare.config import SampleConfig
@@ -188,7 +188,7 @@ def _configured(
     """Returns the config of a file with the overrides of the command line, and all arguments."""
     # Which flags there are depends on the config, so that it is loaded before they are read.
     named = next((Path(text) for text in given if text.endswith(".py")), None)
-    config: BaseConfig = Config() if named is None else load_config(named)
+    config: BaseConfig = DigitsConfig() if named is None else load_config(named)
     arguments = parser_of(type(config)).parse_args(given)
     config = load_config(arguments.config) if named is None else config
     return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
@@ -224,9 +224,9 @@ def _list(arguments: Namespace) -> int:
         print(variant_table(), end="")
         return 0
 
-    from experiments.contenders import all_contenders
+    from experiments.digits.contenders import all_contenders
 
-    contenders = all_contenders(Config())
+    contenders = all_contenders(DigitsConfig())
     width = max(map(len, contenders))
     for name, contender in contenders.items():
         shown = ", ".join(f"{k}={v}" for k, v in contender.parameters.items())

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig, field_types
-from experiments.config import Config
+from experiments.digits.config import DigitsConfig
 from experiments.errors import UserError, did_you_mean
 from experiments.shakespeare.config import ModelConfig, ShakespeareConfig
 from experiments.vae.config import VaeConfig
@@ -18,14 +18,14 @@ from experiments.words.config import WordsConfig
 
 EXPERIMENTS: dict[str, type[BaseConfig]] = {
     kind.experiment: kind
-    for kind in (Config, WordsConfig, BanditConfig, VaeConfig, ShakespeareConfig, ModelConfig)
+    for kind in (DigitsConfig, WordsConfig, BanditConfig, VaeConfig, ShakespeareConfig, ModelConfig)
 }
 
 
 def from_json(fields: dict[str, Any]) -> BaseConfig:
     """Returns the config that `to_json` wrote; a field that it does not know is a UserError."""
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    name = values.pop("experiment", Config.experiment)
+    name = values.pop("experiment", DigitsConfig.experiment)
     if name not in EXPERIMENTS:
         raise UserError(f"config.json has an unknown experiment {name!r}")
     kinds = field_types(EXPERIMENTS[name])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
-from experiments.config import Config
+from experiments.digits.config import DigitsConfig
 from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import read_config
@@ -21,8 +21,8 @@ from experiments.words.config import WordsConfig
 def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool) -> bool:
     """Runs what is missing of a comparison; returns False where nothing was."""
     match config:
-        case Config():
-            from experiments import comparison as digits
+        case DigitsConfig():
+            from experiments.digits import comparison as digits
 
             return digits.compare(config, path, display, retry_failed)
         case ShakespeareConfig():
@@ -47,8 +47,8 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
 def write_report(path: Path) -> list[str]:
     """Writes the report of a run; returns its tables for the terminal."""
     match config := read_config(path):
-        case Config():
-            from experiments import report, tables
+        case DigitsConfig():
+            from experiments.digits import report, tables
 
             results = report.write_report(path)
             shown = [tables.main_table(results)]

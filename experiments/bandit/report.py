@@ -9,7 +9,7 @@ from experiments.bandit.contenders import GROUPS
 from experiments.bandit.plots import all_plots
 from experiments.bandit.results import METRICS, summarise
 from experiments.bandit.tables import COLUMNS
-from experiments.html_tables import cell, difference_cell, filters, row, table
+from experiments.html_tables import cell, difference_cell, filters, glyph_limit, row, table
 from experiments.page import (
     Plots,
     environment_facts,
@@ -21,7 +21,6 @@ from experiments.page import (
     section,
     write_plots,
 )
-from experiments.plots import glyph_limit
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
 from experiments.wording import interval, verdicts
 

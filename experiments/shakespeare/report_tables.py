@@ -2,8 +2,15 @@
 
 from typing import Any
 
-from experiments.html_tables import cell, filters, interval_text, row, table
-from experiments.plots import glyph_limit, interval_glyph
+from experiments.html_tables import (
+    cell,
+    filters,
+    glyph_limit,
+    interval_glyph,
+    interval_text,
+    row,
+    table,
+)
 
 Figures = dict[str, Any]
 _GROUPS = {"dense": "cross-entropy", "sweep": "fused", "sparse": "entmax loss"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments import data
+from experiments.digits import data
 from experiments.run_directory import Record
 from experiments.statistics import finite
 from experiments.vae.config import VaeConfig

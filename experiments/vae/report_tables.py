@@ -3,8 +3,15 @@
 from html import escape
 from typing import Any
 
-from experiments.html_tables import cell, difference_cell, filters, plain_cell, row, table
-from experiments.plots import glyph_limit
+from experiments.html_tables import (
+    cell,
+    difference_cell,
+    filters,
+    glyph_limit,
+    plain_cell,
+    row,
+    table,
+)
 from experiments.vae.contenders import GROUPS
 from experiments.vae.tables import bias_text, label
 

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from experiments import data
+from experiments.digits import data
 from experiments.environment import compiler_options
 from experiments.vae.config import VaeConfig
 from experiments.vae.contenders import Contender, Method, temperatures

@@ -2,8 +2,15 @@
 
 from typing import Any
 
-from experiments.html_tables import cell, difference_cell, filters, plain_cell, row, table
-from experiments.plots import glyph_limit
+from experiments.html_tables import (
+    cell,
+    difference_cell,
+    filters,
+    glyph_limit,
+    plain_cell,
+    row,
+    table,
+)
 from experiments.words.heads import GROUPS
 
 Figures = dict[str, Any]

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import cli
 from experiments.base_config import BaseConfig, field_types
-from experiments.config import Config
+from experiments.digits.config import DigitsConfig
 from experiments.words.config import WordsConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -106,19 +106,20 @@ def test_batch_larger_than_training_part_is_named(
         ("import nothing_like_this", ["line 1", "nothing_like_this"]),
         ("def get_config(:", ["line 1", "SyntaxError"]),
         ("x = 1", ["get_config()"]),
-        ("def get_config():\n    return 3", ["Config", "int"]),
+        ("def get_config():\n    return 3", ["DigitsConfig", "int"]),
         (
-            "from experiments.config import Config\ndef get_config():\n    return Config(sedes=3)",
+            "from experiments.digits.config import DigitsConfig\n"
+            "def get_config():\n    return DigitsConfig(sedes=3)",
             ["line 3", "'sedes'", "did you mean 'seeds'?"],
         ),
         (
-            "from experiments.config import Config\n"
-            "def get_config():\n    return Config(seeds='3')",
+            "from experiments.digits.config import DigitsConfig\n"
+            "def get_config():\n    return DigitsConfig(seeds='3')",
             ["line 3", "seeds: expected an integer, got '3'"],
         ),
         (
-            "from experiments.config import Config\n"
-            "def get_config():\n    return Config(learning_rates=[0.1])",
+            "from experiments.digits.config import DigitsConfig\n"
+            "def get_config():\n    return DigitsConfig(learning_rates=[0.1])",
             ["learning_rates: expected a tuple of numbers, got [0.1]"],
         ),
     ],
@@ -137,9 +138,9 @@ def test_overrides_reach_the_config_with_their_types() -> None:
     from experiments.overrides import Parser, add_overrides, given_overrides
 
     parser = Parser()
-    add_overrides(parser, Config)
+    add_overrides(parser, DigitsConfig)
     text = "--seeds 3 --hidden --learning-rates 0.1 2 --optimizer sgd --variants a b"
-    given = given_overrides(parser.parse_args(text.split()), Config)
+    given = given_overrides(parser.parse_args(text.split()), DigitsConfig)
     assert given == {
         "seeds": 3,
         "hidden": (),
@@ -148,7 +149,7 @@ def test_overrides_reach_the_config_with_their_types() -> None:
         "variants": ("a", "b"),
     }
     assert isinstance(given["learning_rates"][1], float)
-    assert dataclasses.replace(Config(), **given).seeds == 3
+    assert dataclasses.replace(DigitsConfig(), **given).seeds == 3
 
 
 def test_a_dot_in_a_flag_is_a_hyphen() -> None:
@@ -164,7 +165,7 @@ def test_a_dot_in_a_flag_is_a_hyphen() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "default"),
     [
-        (("compare", "--help"), Config, "[an integer; default: 10]"),
+        (("compare", "--help"), DigitsConfig, "[an integer; default: 10]"),
         (("compare", WORDS, "--help"), WordsConfig, "[any of 'skipgram', 'ngram'; default:"),
     ],
 )
@@ -186,12 +187,12 @@ def test_help_names_type_and_default_of_every_field(
 
 
 def test_list_prints_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
-    from experiments.contenders import all_contenders
+    from experiments.digits.contenders import all_contenders
 
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in lines]
-    assert names == list(all_contenders(Config()))
+    assert names == list(all_contenders(DigitsConfig()))
     assert names[0] == "softmax"
     assert {"sparsemax", "entmax15", "entmax_1.25", "entmax_learned"} <= set(names)
     assert {"softmax_temperature_2", "softmax_base_10"} <= set(names)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from experiments.base_config import BaseConfig, to_json
-from experiments.config import Config
 from experiments.config_files import from_json
+from experiments.digits.config import DigitsConfig
 from experiments.errors import UserError
 from experiments.run_directory import METRICS, RunDirectory, read_blocks, read_run
 from experiments.words.config import WordsConfig
 
-CONFIG = Config(seeds=2)
+CONFIG = DigitsConfig(seeds=2)
 ONE, TWO = [{"kind": "test", "value": 0.1}], [{"kind": "test", "value": 0.2}]
 
 
@@ -41,7 +41,7 @@ def test_blocks_read_back_and_a_later_one_wins(tmp_path: Path) -> None:
     run.append("b", ONE)
     run.append("a", TWO)
     run.close()
-    config, blocks, _ = read_run(tmp_path, Config)
+    config, blocks, _ = read_run(tmp_path, DigitsConfig)
     assert config == CONFIG
     assert blocks == {"a": TWO, "b": ONE}
 
@@ -70,7 +70,7 @@ def test_another_config_is_refused_by_the_fields_that_differ(tmp_path: Path) -> 
     RunDirectory.open(tmp_path, CONFIG).close()
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UserError, match=r"seeds \(2 there, 3 here\), hidden"):
-        RunDirectory.open(tmp_path, Config(seeds=3, hidden=()))
+        RunDirectory.open(tmp_path, DigitsConfig(seeds=3, hidden=()))
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 

@@ -74,32 +74,3 @@ def reliability_diagrams(results: Figures) -> list[Drawing]:
 
 def _columns(bins: Figures) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
     return bins["size"], bins["confidence"], bins["correct"]
-
-
-def interval_glyph(difference: Figures | None, limit: float) -> str:
-    """Returns a small drawing of one difference: its interval, and a line at zero."""
-    if not difference or difference["lower"] is None:
-        return ""
-    x = Scale(-limit, limit, 4, 86)
-    colors = {"better": "good", "worse": "bad"}
-    color = colors.get(difference["verdict"], "quiet")
-    drawing = Drawing(90, 16, f"difference: {difference['verdict']}")
-    drawing.line([(x(0), 0), (x(0), 16)], "zero")
-    drawing.line([(x(difference["lower"]), 8), (x(difference["upper"]), 8)], f"{color} line")
-    beyond = abs(difference["estimate"]) > limit
-    middle = x(difference["estimate"])
-    if beyond:
-        tip = 4.0 if difference["estimate"] > 0 else -4.0
-        drawing.area([(middle - tip, 4), (middle - tip, 12), (middle + tip, 8)], f"{color} fill")
-    else:
-        drawing.dot(middle, 8, 3, f"{color} fill")
-    return drawing.inline()
-
-
-def glyph_limit(differences: Sequence[Figures]) -> float:
-    """Returns a limit for the glyphs of one metric that a few far contenders do not stretch."""
-    ends = [max(abs(d["lower"]), abs(d["upper"])) for d in differences if d["lower"] is not None]
-    if not ends:
-        return 1.0
-    ordered = sorted(ends)
-    return max(1.15 * ordered[int(0.7 * (len(ordered) - 1))], 1e-9)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from experiments.contenders import REFERENCE, Contender, Program
+from experiments.digits.contenders import REFERENCE, Contender, Program
 from softmax_variants import log_softmax
 from softmax_variants.variants import VARIANTS
 

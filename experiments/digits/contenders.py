@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from experiments.config import Config
+from experiments.digits.config import DigitsConfig
 from experiments.errors import UserError, did_you_mean
 from softmax_variants.variants import VARIANTS, Variant
 
@@ -66,7 +66,7 @@ class Contender:
         return words.get(self.program.objective, sparse)
 
 
-def all_contenders(config: Config) -> dict[str, Contender]:
+def all_contenders(config: DigitsConfig) -> dict[str, Contender]:
     """Returns every contender that can take part, softmax first, the sweeps last."""
     rows = [VARIANTS[REFERENCE], *(v for v in VARIANTS.values() if v.name != REFERENCE)]
     found = [_from_variant(v) for v in rows if v.name not in _REPLACED and _takes_part(v)]
@@ -80,7 +80,7 @@ def all_contenders(config: Config) -> dict[str, Contender]:
     return {contender.name: contender for contender in found}
 
 
-def chosen_contenders(config: Config) -> list[Contender]:
+def chosen_contenders(config: DigitsConfig) -> list[Contender]:
     """Returns the contenders that the config names, softmax first."""
     known = all_contenders(config)
     for name in config.variants:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.base_config import to_json
-from experiments.config import Config
-from experiments.contenders import REFERENCE, Contender, chosen_contenders
+from experiments.digits.config import DigitsConfig
+from experiments.digits.contenders import REFERENCE, Contender, chosen_contenders
 from experiments.run_directory import Record
 from experiments.statistics import (
     finite,
@@ -31,7 +31,7 @@ METRICS: dict[str, Literal["higher", "lower", "neither"]] = {
 _PLAIN = ("mass", "missed")
 
 
-def summarise(config: Config, blocks: Blocks) -> dict[str, Any]:
+def summarise(config: DigitsConfig, blocks: Blocks) -> dict[str, Any]:
     """Returns all figures of a run, ready for JSON; they depend on its records alone."""
     contenders = [c for c in chosen_contenders(config) if c.name in blocks]
     compared = [
@@ -52,7 +52,9 @@ def _status(blocks: Blocks, name: str) -> str:
     return str(blocks[name][-1]["status"]) if name in blocks else "missing"
 
 
-def _figures(config: Config, blocks: Blocks, contender: Contender, comparisons: int) -> Record:
+def _figures(
+    config: DigitsConfig, blocks: Blocks, contender: Contender, comparisons: int
+) -> Record:
     block = blocks[contender.name]
     outcome = block[-1]
     tests = [r for r in block if r["kind"] == "test" and r["accuracy"] is not None]
@@ -76,11 +78,11 @@ def _figures(config: Config, blocks: Blocks, contender: Contender, comparisons: 
     return figures | _speed(config, blocks, contender.name)
 
 
-def _interval(config: Config, values: Sequence[float]) -> Record | None:
+def _interval(config: DigitsConfig, values: Sequence[float]) -> Record | None:
     return mean_interval(values, config.confidence).to_json() if values else None
 
 
-def _differences(config: Config, blocks: Blocks, name: str, comparisons: int) -> Record:
+def _differences(config: DigitsConfig, blocks: Blocks, name: str, comparisons: int) -> Record:
     """Compares with the reference, seed by seed, unless one of the two has no figures."""
     good = ("trained", "unmoved")
     if name == REFERENCE or not all(_status(blocks, n) in good for n in (name, REFERENCE)):
@@ -101,12 +103,12 @@ def _by_seed(block: Sequence[Record]) -> dict[int, Record]:
     return {r["seed"]: r for r in block if r["kind"] == "test"}
 
 
-def _learned(config: Config, tests: Sequence[Record]) -> Record:
+def _learned(config: DigitsConfig, tests: Sequence[Record]) -> Record:
     names = tests[0].get("learned", {}) if tests else {}
     return {n: _interval(config, [r["learned"][n] for r in tests]) for n in names}
 
 
-def _curve(config: Config, block: Sequence[Record]) -> Record:
+def _curve(config: DigitsConfig, block: Sequence[Record]) -> Record:
     """Returns the validation Brier score over the steps: its mean over seeds, and an interval."""
     steps: dict[int, list[float]] = {}
     for record in block:
@@ -128,7 +130,7 @@ def _pooled_bins(tests: Sequence[Record]) -> Record | None:
     return {n: np.sum([r["bins"][n] for r in tests], axis=0).tolist() for n in names}
 
 
-def _speed(config: Config, blocks: Blocks, name: str) -> Record:
+def _speed(config: DigitsConfig, blocks: Blocks, name: str) -> Record:
     """Returns timings: medians over the rounds, and the ratio to the reference in a round."""
     rounds: dict[str, list[float]] = {}
     for record in blocks.get("speed", []):

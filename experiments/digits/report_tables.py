@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from experiments.html_tables import cell, difference_cell, filters, row, table
-from experiments.plots import glyph_limit
+from experiments.html_tables import cell, difference_cell, filters, glyph_limit, row, table
 
 Figures = dict[str, Any]
 # Metric, heading, unit, factor, digits.

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from experiments import plots, report_tables
-from experiments.config import Config
-from experiments.contenders import chosen_contenders
+from experiments.digits import plots, report_tables
+from experiments.digits.config import DigitsConfig
+from experiments.digits.contenders import chosen_contenders
+from experiments.digits.pictures import EXAMPLE, TRIANGLE_SCALE, draw_maps, pictured
+from experiments.digits.results import summarise
+from experiments.digits.summary import sentences
 from experiments.page import (
     environment_facts,
     findings,
@@ -16,10 +19,7 @@ from experiments.page import (
     section,
     write_plots,
 )
-from experiments.pictures import EXAMPLE, TRIANGLE_SCALE, draw_maps, pictured
-from experiments.results import summarise
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
-from experiments.summary import sentences
 from experiments.svg import Drawing
 
 Figures = dict[str, Any]
@@ -33,7 +33,7 @@ _HEADINGS = {
 
 def write_report(path: Path) -> Figures:
     """Writes all that follows from the records of a run, and returns its figures."""
-    config, blocks, environment = read_run(path, Config)
+    config, blocks, environment = read_run(path, DigitsConfig)
     results = summarise(config, blocks)
     write_json(path / RESULTS, results)
     done = [c for c in chosen_contenders(config) if c.name in blocks]

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from experiments import data, speed
 from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.compiling import AheadOfTime
-from experiments.config import Config
-from experiments.contenders import Contender, Program, chosen_contenders
+from experiments.digits import data, speed
+from experiments.digits.config import DigitsConfig
+from experiments.digits.contenders import Contender, Program, chosen_contenders
+from experiments.digits.records import contender_records
+from experiments.digits.train import Compiled, Progress, Task, compile_program, train
 from experiments.progress import Display
-from experiments.records import contender_records
 from experiments.run_directory import Record, RunDirectory
-from experiments.train import Compiled, Progress, Task, compile_program, train
 
 SPEED = "speed"
 Programs = AheadOfTime[tuple[Program, tuple[str, ...]], Compiled]
 
 
-def compare(config: Config, path: Path, display: Display, retry_failed: bool = False) -> bool:
+def compare(config: DigitsConfig, path: Path, display: Display, retry_failed: bool = False) -> bool:
     """Runs what is missing of a comparison; returns False where nothing was.
 
     Args:
@@ -55,7 +55,7 @@ def _key(contender: Contender) -> tuple[Program, tuple[str, ...]]:
 
 
 def _train_one(
-    run: RunDirectory[Config],
+    run: RunDirectory[DigitsConfig],
     task: Task,
     parts: data.Data,
     contender: Contender,
@@ -84,7 +84,7 @@ def _shown(records: Sequence[Record]) -> str:
 
 
 def _time_all(
-    run: RunDirectory[Config],
+    run: RunDirectory[DigitsConfig],
     task: Task,
     contenders: Sequence[Contender],
     programs: Programs,
@@ -98,7 +98,7 @@ def _time_all(
     run.append(SPEED, records)
 
 
-def _budget(config: Config) -> str:
+def _budget(config: DigitsConfig) -> str:
     rates = ", ".join(f"{rate:g}" for rate in config.learning_rates)
     return (
         f"{config.seeds} seeds; every contender gets {config.steps} {config.optimizer} "

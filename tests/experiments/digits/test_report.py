@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from experiments import report_tables, summary, tables
-from experiments.comparison import compare
-from experiments.config import Config
+from experiments.digits import report_tables, summary, tables
+from experiments.digits.comparison import compare
+from experiments.digits.config import DigitsConfig
+from experiments.digits.report import write_report
 from experiments.progress import Display
-from experiments.report import write_report
 
-CONFIG = Config(
+CONFIG = DigitsConfig(
     variants=("sparsemax", "entmax15"),
     temperatures=(2.0,),
     seeds=2,

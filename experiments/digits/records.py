@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments import data, metrics
-from experiments.config import Config
+from experiments import metrics
+from experiments.digits import data
+from experiments.digits.config import DigitsConfig
+from experiments.digits.train import Compiled, Progress
 from experiments.run_directory import Record
 from experiments.statistics import finite
-from experiments.train import Compiled, Progress
 
 
 def contender_records(
-    config: Config,
+    config: DigitsConfig,
     parts: data.Data,
     history: Sequence[Progress],
     compiled: Compiled,
@@ -57,7 +58,9 @@ def learned_of(values: dict[str, float | None]) -> Record:
     return {"learned": values} if values else {}
 
 
-def _validation(config: Config, outputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def _validation(
+    config: DigitsConfig, outputs: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
     probabilities = metrics.at_most_one(outputs)
     labels = np.broadcast_to(labels, probabilities.shape[:-1])
     return {
@@ -68,7 +71,7 @@ def _validation(config: Config, outputs: np.ndarray, labels: np.ndarray) -> dict
 
 
 def _tuning(
-    config: Config, common: Record, scores: dict[str, np.ndarray], number: int
+    config: DigitsConfig, common: Record, scores: dict[str, np.ndarray], number: int
 ) -> list[Record]:
     return [
         {"kind": "tuning", **common, "learning_rate": rate}
@@ -77,7 +80,7 @@ def _tuning(
     ]
 
 
-def _test(config: Config, outputs: np.ndarray, labels: np.ndarray) -> Record:
+def _test(config: DigitsConfig, outputs: np.ndarray, labels: np.ndarray) -> Record:
     probabilities = metrics.at_most_one(outputs)
     if not np.isfinite(probabilities).all():
         names = ("accuracy", "nll", "brier", "ece", "support", "mass", "missed")
@@ -95,7 +98,9 @@ def _test(config: Config, outputs: np.ndarray, labels: np.ndarray) -> Record:
     }
 
 
-def _ending(config: Config, history: Sequence[Progress], final: np.ndarray) -> tuple[str, str]:
+def _ending(
+    config: DigitsConfig, history: Sequence[Progress], final: np.ndarray
+) -> tuple[str, str]:
     """Says whether every seed has a finite model, and whether training moved the weights."""
     if not any(progress.moved for progress in history):
         return "unmoved", "its gradient is zero: the weights stayed as they were initialised"

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from experiments.contenders import Contender
+from experiments.digits.contenders import Contender
+from experiments.digits.train import Compiled, Task, initial_state, time_chunk
 from experiments.run_directory import Record
-from experiments.train import Compiled, Task, initial_state, time_chunk
 
 
 def measure(

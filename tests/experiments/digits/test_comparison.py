@@ -15,15 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import cli, contenders, objectives
+from experiments import cli
+from experiments.digits import contenders, objectives
 from softmax_variants.variants import VARIANTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TINY = """
-from experiments.config import Config
+from experiments.digits.config import DigitsConfig
 
 def get_config():
-    return Config(
+    return DigitsConfig(
         variants=("sparsemax", "softmax_temperature_2"), seeds=2, hidden=(), steps=30,
         evaluations=3, learning_rates=(0.01, 0.1), speed_rounds=1,
     )
@@ -269,10 +270,10 @@ def test_learned_alpha_starts_between_its_ends_and_moves(tmp_path: Path, config:
 
 
 def test_every_program_starts_from_the_same_weights() -> None:
-    from experiments import data, train
-    from experiments.config import Config
+    from experiments.digits import data, train
+    from experiments.digits.config import DigitsConfig
 
-    config = Config(seeds=2, hidden=(8,), learning_rates=(0.1, 0.2))
+    config = DigitsConfig(seeds=2, hidden=(8,), learning_rates=(0.1, 0.2))
     task = train.Task.make(config, data.load_data(config))
     table = contenders.all_contenders(config)
     one, other = (

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments import data
-from experiments.config import Config
+from experiments.digits import data
+from experiments.digits.config import DigitsConfig
 
-CONFIG = Config(seeds=3, steps=40, evaluations=4)
+CONFIG = DigitsConfig(seeds=3, steps=40, evaluations=4)
 
 
 def test_parts_cover_all_images_once_with_the_classes_in_proportion() -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from experiments import data, models
-from experiments.config import Config
-from experiments.contenders import Contender, Program
+from experiments import models
+from experiments.digits import data
+from experiments.digits.config import DigitsConfig
+from experiments.digits.contenders import Contender, Program
+from experiments.digits.objectives import fixed_parameters, objective, parameters_of, probabilities
 from experiments.environment import compiler_options
-from experiments.objectives import fixed_parameters, objective, parameters_of, probabilities
 from experiments.randomness import generator
 
 # The model's weights and the optimiser's state; all leaves lead with [rates, seeds].
@@ -27,7 +28,7 @@ State = tuple[Any, Any]
 class Task:
     """The arrays that every contender trains on, the same objects for all of them."""
 
-    config: Config
+    config: DigitsConfig
     images: Array
     labels: Array
     held_out: Array
@@ -38,7 +39,7 @@ class Task:
     factors: np.ndarray
 
     @classmethod
-    def make(cls, config: Config, parts: data.Data) -> "Task":
+    def make(cls, config: DigitsConfig, parts: data.Data) -> "Task":
         """Puts the data on the device, and lays out initial weights, batches and random keys."""
         held_out = np.concatenate([parts.validation_images, parts.test_images], axis=1)
         sizes = (held_out.shape[-1], *config.hidden, data.CLASSES)
@@ -76,7 +77,7 @@ class Progress:
     moved: bool
 
 
-def schedule(config: Config) -> np.ndarray:
+def schedule(config: DigitsConfig) -> np.ndarray:
     """Returns the factor on the learning rate at each step."""
     match config.schedule:
         case "constant":
@@ -92,14 +93,14 @@ def initial_state(task: Task, program: Program) -> State:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _initial_state(config: Config, learned: tuple[str, ...], layers: models.Layers) -> State:
+def _initial_state(config: DigitsConfig, learned: tuple[str, ...], layers: models.Layers) -> State:
     weights = {"layers": layers, "raw": {n: jnp.zeros(config.seeds) for n in learned}}
     state = weights, jax.vmap(optimizer(config).init)(weights)
     # Every learning rate starts from the same weights.
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(config.learning_rates)), state)
 
 
-def optimizer(config: Config) -> optax.GradientTransformation:
+def optimizer(config: DigitsConfig) -> optax.GradientTransformation:
     """Returns the optimiser for a learning rate of 1: the rate is traced, and applied outside."""
     match config.optimizer:
         case "adam":
@@ -162,7 +163,7 @@ def _differ(one: Any, other: Any) -> bool:
 
 def _train_chunk(
     program: Program,
-    config: Config,
+    config: DigitsConfig,
     state: State,
     per_step: tuple[Array, Array, Array],
     rates: Array,

@@ -9,7 +9,7 @@ from experiments.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(BaseConfig):
+class DigitsConfig(BaseConfig):
     """What one comparison does; two runs with equal configs give equal results.
 
     Attributes:

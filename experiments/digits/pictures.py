@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.contenders import Contender, Program
+from experiments.digits.contenders import Contender, Program
+from experiments.digits.objectives import fixed_parameters, probabilities
 from experiments.environment import compiler_options
 from experiments.metrics import at_most_one
-from experiments.objectives import fixed_parameters, probabilities
 from experiments.svg import Drawing, Scale, png
 
 EXAMPLE = (2.0, 1.3, 0.5, 0.0, -1.2)

@@ -1,0 +1,1 @@
+"""Every map on handwritten digits: the first comparison."""
