@@ -1,11 +1,15 @@
-"""The errors that a user can mend: the command line prints them on one line and exits with 2."""
+"""The errors that the command line prints on one line, in place of a trace."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A wrong flag, config or run directory; its message is one line saying how to go on."""
+    """What a user can mend (a flag, a config, a full disk), and how, in one line; exit code 2."""
+
+
+class RunFailed(RuntimeError):
+    """A run that cannot go on, however often its command is repeated, in one line; exit code 1."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
