@@ -3,7 +3,6 @@
 import gc
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from experiments.errors import UserError
+from experiments.errors import disk_errors
 
 CHECKPOINTS, ASIDE = "checkpoints", "unreadable-"
 # Orbax puts the one state of a step in a directory of this name.
@@ -43,14 +42,14 @@ class Checkpoints:
         A step that is there already is not written again. An error of the save before, such as a
         full disk, is raised here, by `wait`, or when the checkpoints are closed.
         """
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._manager.wait_until_finished()
             if step not in self._manager.all_steps():
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def wait(self) -> None:
         """Returns when all that was saved is on the disk."""
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._manager.wait_until_finished()
 
     def newest(self, like: _State) -> tuple[int, _State] | None:
@@ -80,7 +79,7 @@ class Checkpoints:
         names = (ASIDE + str(step) + suffix for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
         name = next(name for name in names if not (self.path / name).exists())
         if jax.process_index() == 0:
-            with _disk_errors(self.path):
+            with disk_errors(self.path):
                 os.rename(self.path / str(step), self.path / name)
         _barrier("checkpoint moved aside")
         return name
@@ -105,12 +104,12 @@ def open_checkpoints(
         async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
     )
     with _quiet():
-        with _disk_errors(path):
+        with disk_errors(path):
             manager = ocp.CheckpointManager(path, options=options)
         try:
             yield Checkpoints(path, manager, note)
         finally:
-            with _disk_errors(path):
+            with disk_errors(path):
                 manager.close()
 
 
@@ -185,31 +184,6 @@ def _described(error: BaseException) -> str:
     """Returns an error in one line that is not too long."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses into a UserError; other errors pass."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        number = _os_error(error)
-        if number is None:
-            raise
-        raise UserError(
-            f"{path}: the checkpoint cannot be written: {os.strerror(number)}; those before it are "
-            "whole: repeat the command when this is mended"
-        ) from error
-
-
-def _os_error(error: Exception) -> int | None:
-    """Returns the number of the system's error; tensorstore has it only in its text."""
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"os_error_code='(\d+)'", str(error))
-    return int(found.group(1)) if found else None
 
 
 @contextmanager

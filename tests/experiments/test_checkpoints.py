@@ -1,9 +1,7 @@
 """Checkpoints: exact, whole or not at all, and never read where they are damaged."""
 
-import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.checkpoints import CHECKPOINTS, open_checkpoints, read_newest
 from experiments.errors import UserError
+from tests.experiments.disk import fill
 
 
 class State(NamedTuple):
@@ -215,24 +214,6 @@ def test_what_a_kill_left_half_written_is_removed(saved: Path, tmp_path: Path) -
     assert steps_of(run) == ["20", "30"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no command mount")
-    if done.returncode:
-        pytest.skip(f"mounting a small disk is not permitted: {done.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
     small_disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,10 +228,10 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
             checkpoints.wait()
     message = str(caught.value)
     assert len(message.splitlines()) == 1
-    assert message.startswith(f"{run / CHECKPOINTS}: the checkpoint cannot be written: No space")
+    assert message.startswith(f"{run / CHECKPOINTS} cannot be written: No space left on device; ")
     # Not even the smallest file can be written.
     with filling.open("ab") as file:
-        _fill(file.fileno())
+        fill(file.fileno())
     with (
         pytest.raises(UserError, match="No space left on device"),
         open_checkpoints(run, forbidden) as checkpoints,
@@ -270,15 +251,6 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
         assert_same(found[1], large)
     out, err = capfd.readouterr()
     assert out + err == ""
-
-
-def _fill(file: int) -> None:
-    for size in (4096, 1):
-        try:
-            while True:
-                os.write(file, bytes(size))
-        except OSError:
-            continue
 
 
 def test_an_error_of_the_training_is_not_called_one_of_the_checkpoints(tmp_path: Path) -> None:
