@@ -1,0 +1,135 @@
+"""Commands in processes of their own, that are ended at chosen moments."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.checkpoints import CHECKPOINTS
+from experiments.run_directory import read_blocks
+
+ROOT = Path(__file__).parents[2]
+# What depends on the clock.
+TIMED = ("seconds", "step_seconds", "compile_seconds", "train_seconds")
+
+
+class Process:
+    """A command of the experiments that is running; what it says is in a file."""
+
+    def __init__(self, arguments: Sequence[str], out: Path, log: Path) -> None:
+        self.out, self._log = out, log
+        log.write_text("")
+        # One device, and programs that were compiled before: a start is then quick.
+        environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax")
+        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        environment["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+        command = [sys.executable, "-m", "experiments", *arguments, "--out", str(out)]
+        with log.open("w") as file:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=file
+            )
+
+    @property
+    def said(self) -> str:
+        """What is on its stderr so far."""
+        return self._log.read_text()
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Returns as soon as the condition holds; it has to hold before the process ends."""
+        while not condition():
+            assert self._process.poll() is None, f"it ended too early: {self.said}"
+            time.sleep(0.002)
+
+    def end(self, number: int) -> int:
+        """Sends a signal, and returns how the process ended."""
+        self._process.send_signal(number)
+        return self._process.wait(timeout=120)
+
+    def exit_code(self) -> int:
+        """Waits until the process has ended by itself."""
+        return self._process.wait(timeout=600)
+
+    def finish(self) -> str:
+        """Returns what it said, when it has ended well."""
+        code = self.exit_code()
+        assert code == 0, self.said
+        return self.said
+
+
+@contextlib.contextmanager
+def running(arguments: Sequence[str], out: Path, log: Path) -> Iterator[Process]:
+    """Starts a command; at the latest it ends with the test."""
+    process = Process(arguments, out, log)
+    try:
+        yield process
+    finally:
+        if process._process.poll() is None:
+            process.end(signal.SIGKILL)
+
+
+def moments(
+    count: int, rng: np.random.Generator, progress: str, start_seconds: float
+) -> list[Callable[[Process], None]]:
+    """Returns moments to kill a process at, of all kinds in turn, each drawn at random.
+
+    They are spread over its start with the compilation, its steps and evaluations after it has
+    told of progress, and the writing of a checkpoint.
+
+    Args:
+      count: How many.
+      rng: Where they are drawn from.
+      progress: What is in each line that tells of progress.
+      start_seconds: How long a start takes.
+    """
+    found = []
+    for index in range(count):
+        delay = float(rng.uniform())
+        match index % 4:
+            case 0:
+                found.append(_in_start(delay * start_seconds))
+            case 1:
+                found.append(_in_writing(0.0))
+            case 2:
+                found.append(_after_progress(progress, 1 + int(rng.integers(2)), 0.2 * delay))
+            case 3:
+                found.append(_in_writing(0.03 * delay))
+    return found
+
+
+def _in_start(seconds: float) -> Callable[[Process], None]:
+    return lambda process: time.sleep(seconds)
+
+
+def _in_writing(seconds: float) -> Callable[[Process], None]:
+    def moment(process: Process) -> None:
+        checkpoints = process.out / CHECKPOINTS
+        process.wait_for(lambda: any(checkpoints.glob("*.orbax-checkpoint-tmp*")))
+        time.sleep(seconds)
+
+    return moment
+
+
+def _after_progress(progress: str, lines: int, seconds: float) -> Callable[[Process], None]:
+    def moment(process: Process) -> None:
+        process.wait_for(lambda: process.said.count(progress) >= lines)
+        time.sleep(seconds)
+
+    return moment
+
+
+def records(run: Path) -> dict[str, Any]:
+    """Returns the records of a run without what is timed, and without its timing."""
+    blocks = read_blocks(run / "metrics.jsonl")[0]
+    return {
+        name: [{k: v for k, v in record.items() if k not in TIMED} for record in block]
+        for name, block in blocks.items()
+        if name != "speed"
+    }
