@@ -1,5 +1,6 @@
 """The files of a run: written so that a kill at any moment loses at most one unfinished block."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -38,7 +39,8 @@ class RunDirectory(Generic[_Config]):
         if path.exists() and not path.is_dir():
             raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
         if (path / CONFIG).exists():
-            there = to_json(read_config(path))
+            # A field that is newer than the run had its default.
+            there = {**_defaults(config), **read_json(path / CONFIG)}
             fields = differing_fields(there, wanted)
             if fields:
                 raise UserError(_other_config(path, there, wanted, fields))
@@ -68,6 +70,13 @@ class RunDirectory(Generic[_Config]):
     def close(self) -> None:
         """Closes the run for another process to open."""
         self._metrics.close()
+
+
+def _defaults(config: BaseConfig) -> Record:
+    fields = dataclasses.fields(config)
+    known = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    read_back: Record = json.loads(json.dumps(known))
+    return read_back
 
 
 def read_config(path: Path) -> BaseConfig:
