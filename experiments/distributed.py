@@ -245,7 +245,7 @@ def _arguments(config: DistributedConfig) -> dict[str, Any]:
 
 
 def _failure(config: DistributedConfig, why: str) -> str:
-    way, why = config.distributed, " ".join(why.split())
+    way, why = config.distributed, " ".join(why.split()).rstrip(".")
     return f"--distributed {way}: the processes were not joined: {why}; {_NEEDS[way]}"
 
 
