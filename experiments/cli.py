@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import distributed
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
+from experiments.distributed import DistributedConfig
 from experiments.engine.config import EngineConfig
 from experiments.errors import RunFailed, UserError, did_you_mean
 from experiments.interrupts import exit_code, terminated_as_interrupted
@@ -34,6 +36,8 @@ Each takes --help."""
 _DRAWN = """\
 The maps of the library with these names narrow down what is kept, in the order top-k, top-p,
 min-p; entmax with alpha turns what is left into probabilities."""
+_SEVERAL = """\
+Each of them runs the same command; docs/clusters.md shows how they are started."""
 _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
 
 
@@ -44,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return distributed.leave(_guarded(arguments))
+
+
+def _guarded(arguments: list[str]) -> int:
     try:
         with terminated_as_interrupted():
             return _dispatch(arguments)
@@ -51,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join(["python", "-m", "experiments", *arguments])
@@ -61,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception as error:
+        if not distributed.is_distributed():
+            raise
+        distributed.print_failure(error)
+        return 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -142,6 +155,7 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
+    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 
