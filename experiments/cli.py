@@ -8,10 +8,14 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from experiments import distributed
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
+from experiments.distributed import DistributedConfig
+from experiments.engine.config import EngineConfig
 from experiments.errors import RunFailed, UserError, did_you_mean
 from experiments.interrupts import exit_code, terminated_as_interrupted
 from experiments.overrides import Parser, add_overrides, given_overrides
@@ -32,6 +36,8 @@ Each takes --help."""
 _DRAWN = """\
 The maps of the library with these names narrow down what is kept, in the order top-k, top-p,
 min-p; entmax with alpha turns what is left into probabilities."""
+_SEVERAL = """\
+Each of them runs the same command; docs/clusters.md shows how they are started."""
 _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
 
 
@@ -42,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return distributed.leave(_guarded(arguments))
+
+
+def _guarded(arguments: list[str]) -> int:
     try:
         with terminated_as_interrupted():
             return _dispatch(arguments)
@@ -49,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join(["python", "-m", "experiments", *arguments])
@@ -59,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception as error:
+        if not distributed.is_distributed():
+            raise
+        distributed.print_failure(error)
+        return 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -109,8 +124,20 @@ def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
 
 
 def _train_parser(kind: type[BaseConfig]) -> ArgumentParser:
-    description = "Trains one model of a config, with checkpoints, on one normaliser and one loss."
+    description = "Trains one variant of a config, without tuning, and saves as it goes."
     parser = _config_parser("train", description, "runs/CONFIG-train", kind)
+    if issubclass(kind, EngineConfig):
+        parser.add_argument(
+            "--variant",
+            metavar="NAME",
+            help="what is trained [a name that `list` prints; default: the first]",
+        )
+        parser.add_argument(
+            "--learning-rate",
+            type=float,
+            metavar="NUMBER",
+            help="its learning rate [a number; default: the middle of the config's range]",
+        )
     add_overrides(parser, kind)
     return parser
 
@@ -128,6 +155,7 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
+    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 
@@ -179,6 +207,8 @@ def _compare(given: list[str]) -> int:
 def _train(given: list[str]) -> int:
     config, arguments = _configured(given, _train_parser)
     path = arguments.out or Path("runs") / f"{arguments.config.stem}-train"
+    if isinstance(config, EngineConfig):
+        config = _of_one(config, arguments)
     from experiments.progress import Display
     from experiments.running import train
 
@@ -188,8 +218,25 @@ def _train(given: list[str]) -> int:
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
     for table in tables:
         print(table, end="\n\n")
-    print(f"write more with: python -m experiments sample {path}")
+    if not isinstance(config, EngineConfig):
+        print(f"write more with: python -m experiments sample {path}")
     return 0
+
+
+def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
+    """Returns the config of one variant, with one seed unless told."""
+    if config.variants and arguments.variant:
+        raise UserError("--variant, --variants: expected one of the two flags")
+    chosen = arguments.variant or (config.variants or (config.make_variants()[0].name,))[0]
+    if len(config.variants) > 1:
+        raise UserError(f"variants: expected one name for `train`, got {config.variants}")
+    changes: dict[str, Any] = {} if "seeds" in vars(arguments) else {"seeds": 1}
+    if arguments.learning_rate is not None:
+        rates = ("learning_rate_low", "learning_rate_high")
+        changes |= dict.fromkeys(rates, arguments.learning_rate)
+    one = config.of_one(chosen, **changes)
+    one.chosen_variants()
+    return one
 
 
 def _configured(
