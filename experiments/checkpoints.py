@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
+from experiments import distributed
 from experiments.errors import disk_errors
 
 CHECKPOINTS, ASIDE = "checkpoints", "unreadable-"
@@ -78,10 +77,10 @@ class Checkpoints:
     def _move_aside(self, step: int) -> str:
         names = (ASIDE + str(step) + suffix for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
         name = next(name for name in names if not (self.path / name).exists())
-        if jax.process_index() == 0:
+        if distributed.is_writer():
             with disk_errors(self.path):
                 os.rename(self.path / str(step), self.path / name)
-        _barrier("checkpoint moved aside")
+        distributed.barrier("checkpoint moved aside")
         return name
 
 
@@ -138,16 +137,15 @@ def _newest(
         except Exception as error:
             # Orbax has no class of errors for damaged files: they are of many kinds.
             state, why = like, _described(error)
-        why = _of_any_process(why)
-        if not why:
+        if not distributed.any_process(bool(why)):
             return (step, state), failed
-        failed[step] = why
+        failed[step] = why or "by another process"
     return None, failed
 
 
 def _read(path: Path, like: _State) -> _State:
     # One process alone reads here, so that one that fails cannot leave the others waiting for it.
-    mine = {jax.process_index()} if jax.process_count() > 1 else None
+    mine = {jax.process_index()} if distributed.is_distributed() else None
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes=mine, barrier_sync_key_prefix="read"
     )
@@ -164,20 +162,6 @@ def _placed(leaf: Any) -> Any:
         return leaf
     here = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
-
-
-def _of_any_process(why: str) -> str:
-    """Returns why a checkpoint cannot be read: for all processes, if any of them cannot."""
-    if jax.process_count() == 1:
-        return why
-    failed = multihost_utils.process_allgather(np.asarray(bool(why)))
-    others = f"by process {int(np.argmax(failed))}" if failed.any() else ""
-    return why or others
-
-
-def _barrier(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 def _described(error: BaseException) -> str:
