@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -107,16 +106,16 @@ def moments(
     """
     found = []
     for index in range(count):
-        delay = float(rng.uniform())
+        delay, blocks = float(rng.uniform()), int(rng.integers(1, 4))
         match index % 4:
             case 0:
-                found.append(_in_writing(0.0))
+                found.append(_in_writing(blocks, 0.0))
             case 1:
                 found.append(_in_start(delay * start_seconds))
             case 2:
-                found.append(_after_blocks(1 + int(rng.integers(2)), 0.2 * delay))
+                found.append(_after_blocks(blocks, 0.2 * delay))
             case 3:
-                found.append(_in_writing(0.03 * delay))
+                found.append(_in_writing(blocks, 0.03 * delay))
     return found
 
 
@@ -136,7 +135,7 @@ def _in_start(seconds: float) -> Callable[[Process], None]:
     return lambda process: time.sleep(seconds)
 
 
-def _in_writing(seconds: float) -> Callable[[Process], None]:
+def _in_writing(blocks: int, seconds: float) -> Callable[[Process], None]:
     def writing(process: Process) -> bool:
         # What is deleted while it is listed is no more being written.
         with contextlib.suppress(FileNotFoundError):
@@ -144,9 +143,7 @@ def _in_writing(seconds: float) -> Callable[[Process], None]:
         return False
 
     def moment(process: Process) -> None:
-        # What the kill before left there is removed at the next start.
-        for left in process.out.rglob("*.orbax-checkpoint-tmp"):
-            shutil.rmtree(left)
+        _after_blocks(blocks, 0.0)(process)
         process.wait_for(lambda: writing(process))
         time.sleep(seconds)
 

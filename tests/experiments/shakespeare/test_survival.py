@@ -46,6 +46,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_text(tmp_path_factory.mktemp("text") / "text.txt")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_in_every_way_ends_as_one_that_is_not(
     text: Path, tmp_path: Path
 ) -> None:
