@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert cli.main(command(out, text)) == 0
     said = capsys.readouterr().err.splitlines()
     (line,) = [line for line in said if "unreadable" in line]
-    assert line.startswith(f"the checkpoint {newest} cannot be read (JSONDecodeError: ")
+    assert line.startswith(f"the checkpoint {newest} cannot be read (_METADATA is not as it was ")
     assert line.endswith("): moved to unreadable-40, going on from step 20")
     assert "goes on from step 20" in said
     assert records(out) == records(finished)
