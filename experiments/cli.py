@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import os
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
 from experiments.distributed import DistributedConfig
-from experiments.errors import UserError, did_you_mean
+from experiments.errors import RunFailed, UserError, did_you_mean
+from experiments.interrupts import exit_code, terminated_as_interrupted
 from experiments.overrides import Parser, add_overrides, given_overrides
 from experiments.shakespeare.config import SampleConfig
 
@@ -38,21 +40,30 @@ _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, or 2 after a mistake of the user, 130 after Ctrl-C."""
+    """Runs one command; returns its exit code.
+
+    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 130 after Ctrl-C and
+    143 after SIGTERM.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return distributed.leave(_guarded(arguments))
 
 
 def _guarded(arguments: list[str]) -> int:
     try:
-        return _dispatch(arguments)
+        with terminated_as_interrupted():
+            return _dispatch(arguments)
+    except RunFailed as error:
+        print(f"error: {distributed.who()}{error}", file=sys.stderr)
+        return 1
     except UserError as error:
         print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        again = " ".join(["python -m experiments", *arguments])
-        print(f"interrupted; repeat `{again}` to go on where it stopped", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        again = shlex.join(["python", "-m", "experiments", *arguments])
+        line = f"{distributed.who()}interrupted; repeat `{again}` to go on where it stopped"
+        print(line, file=sys.stderr)
+        return exit_code(stop)
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 import numpy as np
 
 from experiments.base_config import BaseConfig
-from experiments.errors import UserError
+from experiments.errors import RunFailed, UserError
 
 _T = TypeVar("_T")
 _MANUAL = ("distributed_coordinator", "distributed_processes", "distributed_process")
@@ -172,7 +172,7 @@ def from_writer(value: _T) -> _T:
 def on_writer(work: Callable[[], _T]) -> _T:
     """Returns in every process what the work returns in process 0, the only one that does it.
 
-    What it returns is what JSON can hold. Its UserError is raised in every process.
+    What it returns is what JSON can hold. Its UserError or RunFailed is raised in every process.
     """
     if not is_distributed():
         return work()
@@ -180,11 +180,11 @@ def on_writer(work: Callable[[], _T]) -> _T:
     if is_writer():
         try:
             outcome = {"value": work()}
-        except UserError as error:
-            outcome = {"error": str(error)}
+        except (UserError, RunFailed) as error:
+            outcome = {"error": str(error), "failed": isinstance(error, RunFailed)}
     outcome = from_writer(outcome)
     if "error" in outcome:
-        raise UserError(outcome["error"])
+        raise (RunFailed if outcome["failed"] else UserError)(outcome["error"])
     value: _T = outcome["value"]
     return value
 
