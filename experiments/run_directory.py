@@ -1,5 +1,6 @@
 """The files of a run: written so that a kill at any moment loses at most one unfinished block."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from experiments.base_config import BaseConfig, differing_fields, to_json
-from experiments.config_files import from_json
+from experiments.config_files import EXPERIMENTS, from_json
 from experiments.distributed import any_process, from_writer, on_writer
 from experiments.errors import UserError, disk_errors
 
@@ -42,7 +43,7 @@ class RunDirectory(Generic[_Config]):
         _expect_one_config(to_json(config))
         locked: list[BinaryIO] = []
         try:
-            on_writer(lambda: locked.append(_begin(path, to_json(config))))
+            on_writer(lambda: locked.append(_begin(path, config)))
             return cls(path, config, locked[0] if locked else None)
         except BaseException:
             for metrics in locked:
@@ -144,9 +145,9 @@ def write_text(path: Path, text: str) -> None:
         os.replace(temporary, path)
 
 
-def _begin(path: Path, wanted: Record) -> BinaryIO:
+def _begin(path: Path, config: BaseConfig) -> BinaryIO:
     """Returns the file of the records of a run, open and locked, and begins the run."""
-    _check(path, wanted)
+    _check(path, config)
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         # Without a buffer nothing that could not be written is tried again when it is closed.
@@ -154,9 +155,9 @@ def _begin(path: Path, wanted: Record) -> BinaryIO:
     try:
         _lock(path, metrics)
         # Another process may have begun a run, or ended one, since it was looked at.
-        _check(path, wanted)
+        _check(path, config)
         if not (path / CONFIG).exists():
-            write_json(path / CONFIG, wanted)
+            write_json(path / CONFIG, to_json(config))
     except BaseException:
         metrics.close()
         raise
@@ -173,17 +174,30 @@ def _expect_one_config(mine: Record) -> None:
         raise UserError(f"the processes were started with different configs{here}")
 
 
-def _check(path: Path, wanted: Record) -> None:
+def _check(path: Path, config: BaseConfig) -> None:
     """Raises a UserError where a directory cannot hold a run of a config."""
     if path.exists() and not path.is_dir():
         raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
     if (path / CONFIG).exists():
-        there = to_json(read_config(path))
+        there, wanted = _recorded(path, config), to_json(config)
         fields = differing_fields(there, wanted)
         if fields:
             raise UserError(_other_config(path, there, wanted, fields))
     elif path.exists() and any(not _of_a_beginning(file) for file in path.iterdir()):
         raise UserError(f"{path} is not empty and holds no {CONFIG}; choose another --out")
+
+
+def _recorded(path: Path, config: BaseConfig) -> Record:
+    """Returns the config of a run as it stands there; a field newer than the run has its default.
+
+    Only the file of an experiment of one's own knows all of its fields.
+    """
+    there = read_json(path / CONFIG)
+    if there.get("experiment", config.experiment) in EXPERIMENTS:
+        return to_json(from_json(there))
+    fields = dataclasses.fields(config)
+    known = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    return {**there, **{n: v for n, v in json.loads(json.dumps(known)).items() if n not in there}}
 
 
 def _of_a_beginning(file: Path) -> bool:
