@@ -156,7 +156,8 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
-    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
+    if issubclass(kind, EngineConfig):
+        add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 
@@ -217,8 +218,8 @@ def _train(given: list[str]) -> int:
     trained, tables = train(config, path, display)
     if not trained:
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
-    for table in tables:
-        print(table, end="\n\n")
+    if distributed.is_writer():
+        _print_tables(tables)
     if not isinstance(config, EngineConfig):
         print(f"write more with: python -m experiments sample {path}")
     return 0
@@ -248,6 +249,8 @@ def _configured(
     named = next((Path(text) for text in given if text.endswith(".py")), None)
     config: BaseConfig = DigitsConfig() if named is None else load_config(named)
     arguments = parser_of(type(config)).parse_args(given)
+    # Before anything starts jax's devices, as the task of an experiment may.
+    distributed.initialize(DistributedConfig(**given_overrides(arguments, DistributedConfig)))
     config = load_config(arguments.config) if named is None else config
     return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
 
@@ -269,10 +272,16 @@ def _report(arguments: Namespace) -> int:
 def _write(path: Path) -> int:
     from experiments.running import write_report
 
-    for table in write_report(path):
-        print(table, end="\n\n")
-    print(f"report: {path / 'report.html'}")
+    tables = distributed.on_writer(lambda: write_report(path))
+    if distributed.is_writer():
+        _print_tables(tables)
+        print(f"report: {path / 'report.html'}")
     return 0
+
+
+def _print_tables(tables: Sequence[str]) -> None:
+    for table in tables:
+        print(table, end="\n\n")
 
 
 def _list(arguments: Namespace) -> int:

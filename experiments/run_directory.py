@@ -180,7 +180,7 @@ def _check(path: Path, config: BaseConfig) -> None:
         raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
     if (path / CONFIG).exists():
         there, wanted = _recorded(path, config), to_json(config)
-        fields = differing_fields(there, wanted)
+        fields = [f for f in differing_fields(there, wanted) if f not in config.placement]
         if fields:
             raise UserError(_other_config(path, there, wanted, fields))
     elif path.exists() and any(not _of_a_beginning(file) for file in path.iterdir()):

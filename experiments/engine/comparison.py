@@ -15,6 +15,7 @@ from experiments import mesh as meshes
 from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
+from experiments.distributed import any_process, on_writer
 from experiments.engine.candidates import Candidate, candidates
 from experiments.engine.config import EngineConfig
 from experiments.engine.programs import NEVER, Programs, compile_programs
@@ -79,8 +80,7 @@ def train(config: EngineConfig, path: Path, display: Display) -> bool:
     """
     (variant,) = config.chosen_variants()
     done = compare(config, path, display)
-    _, blocks, _ = read_run(path, EngineConfig)
-    ending = blocks[variant.name][-1]
+    ending = on_writer(lambda: read_run(path, EngineConfig)[1][variant.name][-1])
     if ending["status"] in ("diverged", "failed"):
         raise RunFailed(f"{path}: {variant.name} {ending['status']}: {ending['why']}")
     return done
@@ -260,7 +260,8 @@ class Comparison:
                     evaluate(progress)
                 if self._lost(saved):
                     break
-                late = time.perf_counter() - since >= self.config.checkpoint_seconds
+                # Saving needs all processes, and their clocks differ.
+                late = any_process(time.perf_counter() - since >= self.config.checkpoint_seconds)
                 asked = self.stop.agreed()
                 if asked or late or (self._alone and progress.train_loss is not None):
                     kept.save(progress.step, saved)
