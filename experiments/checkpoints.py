@@ -106,11 +106,17 @@ def open_checkpoints(
     with _quiet():
         with disk_errors(path):
             manager = ocp.CheckpointManager(path, options=options)
+        waits = True
         try:
             yield Checkpoints(path, manager, note)
+        except Exception:
+            # Of several processes one may be lost, for which the others would wait in vain.
+            waits = jax.process_count() == 1
+            raise
         finally:
-            with disk_errors(path):
-                manager.close()
+            if waits:
+                with disk_errors(path):
+                    manager.close()
 
 
 def read_newest(run: Path, like: _State, note: Callable[[str], None]) -> tuple[int, _State] | None:

@@ -106,8 +106,9 @@ def initialize(config: DistributedConfig) -> None:
                 heartbeat_timeout_seconds=config.distributed_heartbeat,
                 shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
             )
-            # The devices of all processes start together.
-            jax.devices()
+            # The devices of all processes start together, and meet while all are here: a first
+            # meeting on the CPU waits half a minute only.
+            barrier("joined")
         except Exception as error:
             why = _failure(config, f"{type(error).__name__}: {error}")
             if jax.distributed.is_initialized():

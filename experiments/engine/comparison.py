@@ -15,7 +15,7 @@ from experiments import mesh as meshes
 from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
-from experiments.distributed import any_process, on_writer
+from experiments.distributed import any_process, barrier, on_writer
 from experiments.engine.candidates import Candidate, candidates
 from experiments.engine.config import EngineConfig
 from experiments.engine.programs import NEVER, Programs, compile_programs
@@ -184,6 +184,8 @@ class Comparison:
         models = models_of(variant, chosen, seeds)
         key = (variant.program, len(models.seeds), steps)
         programs = self.programs.get(key)
+        # What a process compiles may take longer than the others would wait in its first step.
+        barrier("compiled")
         return Training(self.task, config, variant.settings, models, steps, programs, self.mesh)
 
     def _tune(self, variant: Variant) -> list[Record]:

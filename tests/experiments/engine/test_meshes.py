@@ -1,0 +1,125 @@
+"""The same run on other devices: split over any axis, and continued on another number of them."""
+
+import dataclasses
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.engine import comparison
+from experiments.engine.config import EngineConfig
+from experiments.progress import Display
+from experiments.run_directory import METRICS
+from tests.experiments import processes
+from tests.experiments.engine import wide
+from tests.experiments.engine.wide import get_config
+
+# Sums over devices are added in another order; nothing else may differ.
+TOLERANCE = 1e-5
+
+
+def measured(out: Path) -> dict[Any, dict[str, float]]:
+    """All metrics and training losses of a run."""
+    found = {}
+    for line in (out / METRICS).read_text().splitlines():
+        record = json.loads(line)
+        if record["kind"] in ("evaluation", "test"):
+            place = (record["contender"], record["seed"], record.get("step"))
+            numbers = record.get("validation") or record["metrics"]
+            found[place] = {**numbers, "loss": record.get("train_loss", 0.0)}
+    return found
+
+
+def assert_same(out: Path, expected: dict[Any, dict[str, float]]) -> None:
+    found = measured(out)
+    assert found.keys() == expected.keys()
+    for place, numbers in expected.items():
+        assert found[place] == pytest.approx(numbers, rel=TOLERANCE, abs=TOLERANCE), place
+
+
+def config_on(**sizes: Any) -> EngineConfig:
+    return dataclasses.replace(get_config(), **sizes)
+
+
+@pytest.fixture(scope="module")
+def on_one(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, dict[str, float]]:
+    """The run of both variants on one device."""
+    out = tmp_path_factory.mktemp("one")
+    assert comparison.compare(config_on(), out, Display())
+    found = measured(out)
+    # Four models of two variants, three evaluations and a test; training moves them.
+    assert len(found) == 2 * 4 * 4
+    for name in ("linear", "sparse"):
+        assert found[name, 0, 12]["nll"] < found[name, 0, 4]["nll"] - 0.1
+    return found
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"mesh_seeds": 4, "mesh_data": 2}, {"mesh_data": 4, "mesh_classes": 2}],
+    ids=["seeds-data", "data-classes"],
+)
+def test_eight_devices_give_what_one_gives(
+    sizes: dict[str, int], on_one: dict[Any, dict[str, float]], tmp_path: Path
+) -> None:
+    assert comparison.compare(config_on(**sizes), tmp_path / "run", Display())
+    assert_same(tmp_path / "run", on_one)
+
+
+# Process 1 is gone at the last evaluation; the first checkpoint is then whole.
+KILLED = """
+import os
+import signal
+import sys
+
+import jax
+
+from experiments import cli
+from experiments.run_directory import RunDirectory
+
+append = RunDirectory.append
+
+
+def append_or_die(self, block, records):
+    if block == "linear/12" and jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(self, block, records)
+
+
+RunDirectory.append = append_or_die
+sys.exit(cli.main())
+"""
+
+
+def in_two(out: Path, *program: str) -> list[processes.Ended]:
+    """Trains one variant in two processes of two devices, which share the examples."""
+    command = ["train", str(Path(wide.__file__)), "--out", str(out), "--seeds", "4"]
+    return processes.run([*program, *command, "--mesh.data", "2", "--mesh.classes", "2"])
+
+
+def test_a_lost_process_ends_the_others_and_any_devices_go_on(
+    on_one: dict[Any, dict[str, float]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first, second = in_two(out, "-c", KILLED)
+    assert second.code == -signal.SIGKILL
+    assert first.code == 1, first.err
+    assert first.seconds < 30
+    assert re.search("error: process 0 of 2: the run has ended: .* process was lost", first.err)
+    elsewhere = shutil.copytree(out, tmp_path / "elsewhere")
+
+    one_variant = {place: numbers for place, numbers in on_one.items() if place[0] == "linear"}
+    first, second = in_two(out, "-m", "experiments")
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert "linear: goes on from step" in first.err
+    # One process tells and writes; the other is quiet.
+    assert second.err == ""
+    assert_same(out, one_variant)
+
+    on_eight = config_on(mesh_seeds=2, mesh_data=2, mesh_classes=2).of_one("linear")
+    assert comparison.train(on_eight, elsewhere, Display())
+    assert_same(elsewhere, one_variant)
