@@ -8,10 +8,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
+from experiments import mesh as meshes
 from experiments.engine import comparison
 from experiments.engine.config import EngineConfig
+from experiments.engine.programs import compile_programs
 from experiments.progress import Display
 from experiments.run_directory import METRICS
 from tests.experiments import processes
@@ -68,6 +72,27 @@ def test_eight_devices_give_what_one_gives(
 ) -> None:
     assert comparison.compare(config_on(**sizes), tmp_path / "run", Display())
     assert_same(tmp_path / "run", on_one)
+
+
+@pytest.mark.parametrize("name", ["linear", "sparse"])
+def test_the_table_of_the_classes_stays_in_parts(name: str) -> None:
+    """Neither weights, gradients nor scores of all classes come together on a device."""
+    config = config_on(mesh_data=4, mesh_classes=2)
+    (variant,) = config.of_one(name).chosen_variants()
+    mesh, task = meshes.make_mesh(data=4, classes=2), config.make_task()
+    shapes = variant.program[1]
+    programs = compile_programs(task, config, variant.settings, shapes, 4, config.steps, mesh)
+    text = programs.steps.as_text()  # type: ignore[attr-defined] # a compiled program has it
+    assert "all-reduce(" in text
+    assert re.findall(r"all-gather\(|all-to-all\(|collective-permute\(", text) == []
+    weights = np.zeros((4, wide.CLASSES, wide.FEATURES), np.float32)
+    body = np.zeros((4, wide.FEATURES, wide.FEATURES), np.float32)
+    params = meshes.place({"body": body, "table": weights}, programs.shardings.params)
+    halves = (4, wide.CLASSES // 2, wide.FEATURES)
+    state = programs.begin(params)
+    of_table = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == weights.shape]
+    # The weights, and the two averages of Adam.
+    assert [leaf.addressable_shards[0].data.shape for leaf in of_table] == [halves] * 3
 
 
 # Process 1 is gone at the last evaluation; the first checkpoint is then whole.
