@@ -16,6 +16,6 @@ def write_report(path: Path) -> list[str]:
     rows = []
     for name in described["variants"]:
         tests = [r["metrics"] for r in blocks.get(name, []) if r["kind"] == "test"]
-        means = [np.mean([t[m] or np.nan for t in tests]) for m in described["metrics"]]
+        means = [np.mean([t[m] or np.nan for t in tests] or [np.nan]) for m in described["metrics"]]
         rows.append([name, *(f"{mean:.4g}" for mean in means)])
     return [layout(["", *described["metrics"]], rows)]
