@@ -44,8 +44,8 @@ _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code.
 
-    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 130 after Ctrl-C and
-    143 after SIGTERM.
+    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 75 where another
+    process of the run was lost, 130 after Ctrl-C and 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return distributed.leave(_guarded(arguments))
@@ -73,8 +73,7 @@ def _guarded(arguments: list[str]) -> int:
     except Exception as error:
         if not distributed.is_distributed():
             raise
-        distributed.print_failure(error)
-        return 1
+        return distributed.print_failure(error)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -22,6 +22,9 @@ from experiments.base_config import BaseConfig
 from experiments.errors import RunFailed, UserError
 
 _T = TypeVar("_T")
+_Way = Literal["none", "auto", "manual", "slurm", "ompi", "mpi4py", "gcetpu", "gketpu"]
+# The exit code where another process was lost: a failure for the time being, to be repeated.
+LOST = 75
 _MANUAL = ("distributed_coordinator", "distributed_processes", "distributed_process")
 _FLAGS = "--distributed.coordinator, --distributed.processes and --distributed.process"
 # What each way needs, added to the cause where it does not work.
@@ -32,7 +35,8 @@ _NEEDS = {
     "slurm": "start it with srun, inside a job of SLURM",
     "ompi": "start it with the mpirun of Open MPI",
     "mpi4py": "start it with mpirun, where the package mpi4py is installed",
-    "tpu": "start it on every worker of a Cloud TPU, where jax[tpu] is installed",
+    "gcetpu": "start it on every worker of a Cloud TPU, where jax[tpu] is installed",
+    "gketpu": "start it in every pod of a Job that GKE gives TPUs",
 }
 # How long the end of one process waits for that of the others.
 _SHUTDOWN_SECONDS = 300
@@ -56,7 +60,7 @@ class DistributedConfig(BaseConfig):
 
     experiment: ClassVar[str] = "distributed"
 
-    distributed: Literal["none", "auto", "manual", "slurm", "ompi", "mpi4py", "tpu"] = "none"
+    distributed: _Way = "none"
     distributed_coordinator: str = ""
     distributed_processes: int = 0
     distributed_process: int = -1
@@ -208,12 +212,13 @@ def leave(code: int) -> int:
     return code
 
 
-def print_failure(error: Exception) -> None:
-    """Says on stderr what has ended this process, one of several."""
+def print_failure(error: Exception) -> int:
+    """Says on stderr what has ended this process, one of several; returns the exit code."""
     import jax
 
+    lost = isinstance(error, jax.errors.JaxRuntimeError)
     line = "the run has ended: " + " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    if lost:
         # What its own devices say of a process that has gone depends on how they are connected.
         line += (
             "; unless that is the cause, another process was lost (killed, out of memory, its "
@@ -222,6 +227,7 @@ def print_failure(error: Exception) -> None:
     else:
         traceback.print_exception(error)
     print(f"error: {who()}{line}", file=sys.stderr)
+    return LOST if lost else 1
 
 
 def _index_and_count() -> tuple[int, int]:

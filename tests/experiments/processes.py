@@ -94,13 +94,13 @@ def ends(processes: Sequence[subprocess.Popen[str]], seconds: float) -> list[End
     return ended
 
 
-def run(
-    arguments: Sequence[str], processes: int = 2, devices: int = 2, seconds: float = 60
-) -> list[Ended]:
-    """Runs `python ARGUMENTS` with the flags that join the processes, and waits for them all."""
-    port = free_port()
-    started = [
-        start([*arguments, *manual(process, processes, port)], devices)
-        for process in range(processes)
-    ]
+def run(arguments: Sequence[str], by_slurm: bool = False, seconds: float = 60) -> list[Ended]:
+    """Runs `python ARGUMENTS` in two processes of two devices, joined, and waits for both."""
+    port, started = free_port(), []
+    for process in (0, 1):
+        if by_slurm:
+            flags, variables = ["--distributed", "slurm"], slurm(process, 2, port)
+        else:
+            flags, variables = manual(process, 2, port), {}
+        started.append(start([*arguments, *flags], 2, variables))
     return ends(started, seconds)

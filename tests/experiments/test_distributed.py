@@ -28,7 +28,7 @@ def on_one_device() -> tuple[Any, Any]:
 
 
 def test_two_processes_with_two_devices_give_what_one_device_gives(tmp_path: Path) -> None:
-    ended = processes.run(["-m", "tests.experiments.toy_run", str(tmp_path / "toy")])
+    ended = processes.run(["-m", "tests.experiments.toy_run", str(tmp_path / "toy")], by_slurm=True)
     assert [(process.code, process.err) for process in ended] == [(0, ""), (0, "")]
     found = [json.loads((tmp_path / f"toy.{index}").read_text()) for index in (0, 1)]
     weights, losses = on_one_device()

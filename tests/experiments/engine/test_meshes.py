@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import distributed
 from experiments import mesh as meshes
 from experiments.engine import comparison
 from experiments.engine.config import EngineConfig
@@ -132,7 +133,7 @@ def test_a_lost_process_ends_the_others_and_any_devices_go_on(
     out = tmp_path / "run"
     first, second = in_two(out, "-c", KILLED)
     assert second.code == -signal.SIGKILL
-    assert first.code == 1, first.err
+    assert first.code == distributed.LOST, first.err
     assert first.seconds < 30
     assert re.search("error: process 0 of 2: the run has ended: .* process was lost", first.err)
     elsewhere = shutil.copytree(out, tmp_path / "elsewhere")
