@@ -19,6 +19,7 @@ from experiments.compiling import AheadOfTime
 from experiments.distributed import any_process, barrier, on_writer
 from experiments.engine.candidates import Candidate, candidates
 from experiments.engine.config import EngineConfig
+from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, compile_programs
 from experiments.engine.task import Judgement, Task, Variant, first_metric
 from experiments.engine.training import Progress, Saved, Training, models_of
@@ -43,8 +44,9 @@ def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bo
       display: Where progress is shown.
       retry_failed: Whether variants that failed earlier are tried again.
     """
-    variants, task, mesh = config.chosen_variants(), config.make_task(), _mesh(config)
+    variants, task = config.chosen_variants(), config.make_task()
     check_task(task, config)
+    mesh = mesh_of(config, task, variants)
     with (
         open_run(config, path, display, budget(config, mesh), "variant") as run,
         stop_on_signals() as stop,
@@ -108,16 +110,6 @@ def budget(config: EngineConfig, mesh: Mesh) -> str:
 def steps_of(config: EngineConfig) -> int:
     """Returns the steps that a variant takes, of all its models together as one."""
     return config.steps + (config.steps_of_tuning if config.trials > 1 else 0)
-
-
-def _mesh(config: EngineConfig) -> Mesh:
-    mesh = meshes.make_mesh(config.mesh_seeds, config.mesh_data, config.mesh_classes)
-    meshes.expect_divides(mesh, meshes.SEEDS, config.seeds, "seeds")
-    if config.trials > 1:
-        models = config.trials * config.tuning_seeds
-        meshes.expect_divides(mesh, meshes.SEEDS, models, "trials times tuning_seeds")
-    meshes.expect_divides(mesh, meshes.DATA, config.batch_size, "batch_size")
-    return mesh
 
 
 def _final_key(config: EngineConfig, variant: Variant) -> Key:

@@ -12,11 +12,14 @@ import jax
 import numpy as np
 import pytest
 
+from configs import rings
 from experiments import distributed
 from experiments import mesh as meshes
 from experiments.engine import comparison
 from experiments.engine.config import EngineConfig
+from experiments.engine.placement import mesh_of
 from experiments.engine.programs import compile_programs
+from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import METRICS
 from tests.experiments import processes
@@ -73,6 +76,30 @@ def test_eight_devices_give_what_one_gives(
 ) -> None:
     assert comparison.compare(config_on(**sizes), tmp_path / "run", Display())
     assert_same(tmp_path / "run", on_one)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"mesh_seeds": 8}, r"mesh_seeds: expected a divisor of seeds \(4\), got 8"),
+        ({"mesh_data": 3}, r"mesh_data: expected a divisor of batch_size \(8\), got 3"),
+        ({"mesh_classes": 3}, r"a divisor of the classes of partition\['table'\] \(32\), got 3"),
+        ({"mesh_seeds": 2, "trials": 3, "tuning_seeds": 1}, r"trials times tuning_seeds \(3\)"),
+    ],
+)
+def test_what_the_devices_cannot_share_is_an_error_before_the_run(
+    sizes: dict[str, int], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        comparison.compare(config_on(**sizes), tmp_path / "run", Display())
+    assert not (tmp_path / "run").exists()
+
+
+def test_devices_for_classes_that_no_weight_has_are_an_error() -> None:
+    config = rings.get_config(mesh_classes=2)
+    message = "mesh_classes: expected 1, for Rings.partition shares no weights, got 2"
+    with pytest.raises(UserError, match=message):
+        mesh_of(config, config.make_task(), config.make_variants())
 
 
 @pytest.mark.parametrize("name", ["linear", "sparse"])
