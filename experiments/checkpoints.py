@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from experiments.distributed import from_writer, on_writer
 from experiments.errors import disk_errors
 
 CHECKPOINTS, ASIDE = "checkpoints", "unreadable-"
@@ -44,7 +45,8 @@ class Checkpoints:
         """
         with disk_errors(self.path):
             self._manager.wait_until_finished()
-            if step not in self._manager.all_steps():
+            # On shared storage processes may see a directory at different times: one looks.
+            if from_writer(step not in self._manager.all_steps()):
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def wait(self) -> None:
@@ -63,7 +65,8 @@ class Checkpoints:
             placed as the one in `like`, whatever devices it was saved from.
         """
         self.wait()
-        found, failed = _newest(self.path, sorted(self._manager.all_steps(), reverse=True), like)
+        steps = from_writer(sorted(self._manager.all_steps(), reverse=True))
+        found, failed = _newest(self.path, steps, like)
         after = "the run begins again" if found is None else f"going on from step {found[0]:,}"
         for step, why in failed.items():
             aside = self._move_aside(step)
@@ -77,12 +80,14 @@ class Checkpoints:
 
     def _move_aside(self, step: int) -> str:
         names = (ASIDE + str(step) + suffix for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
-        name = next(name for name in names if not (self.path / name).exists())
-        if jax.process_index() == 0:
+
+        def move() -> str:
+            name = next(name for name in names if not (self.path / name).exists())
             with disk_errors(self.path):
                 os.rename(self.path / str(step), self.path / name)
-        _barrier("checkpoint moved aside")
-        return name
+            return name
+
+        return on_writer(move)
 
 
 @contextmanager
@@ -179,11 +184,6 @@ def _of_any_process(why: str) -> str:
     failed = multihost_utils.process_allgather(np.asarray(bool(why)))
     others = f"by process {int(np.argmax(failed))}" if failed.any() else ""
     return why or others
-
-
-def _barrier(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 def _described(error: BaseException) -> str:
