@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
-from experiments.distributed import from_writer, on_writer
+from experiments import distributed
 from experiments.errors import disk_errors
 
 CHECKPOINTS, ASIDE = "checkpoints", "unreadable-"
@@ -46,7 +44,7 @@ class Checkpoints:
         with disk_errors(self.path):
             self._manager.wait_until_finished()
             # On shared storage processes may see a directory at different times: one looks.
-            if from_writer(step not in self._manager.all_steps()):
+            if distributed.from_writer(step not in self._manager.all_steps()):
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def wait(self) -> None:
@@ -65,7 +63,7 @@ class Checkpoints:
             placed as the one in `like`, whatever devices it was saved from.
         """
         self.wait()
-        steps = from_writer(sorted(self._manager.all_steps(), reverse=True))
+        steps = distributed.from_writer(sorted(self._manager.all_steps(), reverse=True))
         found, failed = _newest(self.path, steps, like)
         after = "the run begins again" if found is None else f"going on from step {found[0]:,}"
         for step, why in failed.items():
@@ -87,7 +85,7 @@ class Checkpoints:
                 os.rename(self.path / str(step), self.path / name)
             return name
 
-        return on_writer(move)
+        return distributed.on_writer(move)
 
 
 @contextmanager
@@ -149,16 +147,15 @@ def _newest(
         except Exception as error:
             # Orbax has no class of errors for damaged files: they are of many kinds.
             state, why = like, _described(error)
-        why = _of_any_process(why)
-        if not why:
+        if not distributed.any_process(bool(why)):
             return (step, state), failed
-        failed[step] = why
+        failed[step] = why or "by another process"
     return None, failed
 
 
 def _read(path: Path, like: _State) -> _State:
     # One process alone reads here, so that one that fails cannot leave the others waiting for it.
-    mine = {jax.process_index()} if jax.process_count() > 1 else None
+    mine = {jax.process_index()} if distributed.is_distributed() else None
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes=mine, barrier_sync_key_prefix="read"
     )
@@ -175,15 +172,6 @@ def _placed(leaf: Any) -> Any:
         return leaf
     here = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
-
-
-def _of_any_process(why: str) -> str:
-    """Returns why a checkpoint cannot be read: for all processes, if any of them cannot."""
-    if jax.process_count() == 1:
-        return why
-    failed = multihost_utils.process_allgather(np.asarray(bool(why)))
-    others = f"by process {int(np.argmax(failed))}" if failed.any() else ""
-    return why or others
 
 
 def _described(error: BaseException) -> str:
