@@ -93,7 +93,7 @@ def test_what_cannot_be_joined_is_one_clear_line() -> None:
             processes.start(["-m", "tests.experiments.toy_run", "out", *flags], 1)
             for flags in (("--distributed", "auto"), ("--distributed", "slurm"), first, alone, lost)
         ]
-        ended = processes.ends(started, 60)
+        ended = processes.ends(started)
     joined = "error: --distributed {}: the processes were not joined: {}; {}.*\n"
     late, hand = "not all of them came within 2 s", "every process needs the same coordinator"
     expected = [
