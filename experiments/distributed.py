@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
-import numpy as np
-
 from experiments.base_config import BaseConfig
 from experiments.errors import RunFailed, UserError
 
@@ -156,6 +154,7 @@ def any_process(flag: bool) -> bool:
     """Says whether the flag holds in any process; all have to ask together."""
     if not is_distributed():
         return flag
+    import numpy as np
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.process_allgather(np.bool_(flag)).any())
@@ -165,6 +164,7 @@ def from_writer(value: _T) -> _T:
     """Returns the value that process 0 has, which JSON can hold; all have to ask together."""
     if not is_distributed():
         return value
+    import numpy as np
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     text = np.frombuffer(json.dumps(value).encode() if is_writer() else b"", np.uint8)

@@ -182,6 +182,8 @@ def test_a_lost_process_ends_the_others_and_other_devices_go_on(
     assert re.search("error: process 0 of 2: the run has ended: .* process was lost", first.err)
     # One process tells and writes; the other is quiet.
     assert second.err == ""
+    # What was lost is no failure of the variant.
+    assert '"failed"' not in (out / METRICS).read_text()
     # Whether the first writes the last evaluation, too, is a race.
     assert_same(of_linear(measured(out), last=8), of_linear(on_one, last=8))
 
