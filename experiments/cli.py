@@ -44,8 +44,8 @@ _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code.
 
-    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 130 after Ctrl-C and
-    143 after SIGTERM.
+    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 75 where another
+    process of the run was lost, 130 after Ctrl-C and 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return distributed.leave(_guarded(arguments))
@@ -56,14 +56,15 @@ def _guarded(arguments: list[str]) -> int:
         with terminated_as_interrupted():
             return _dispatch(arguments)
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 1
     except UserError as error:
         print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join(["python", "-m", "experiments", *arguments])
-        print(f"interrupted; repeat `{again}` to go on where it stopped", file=sys.stderr)
+        line = f"{distributed.who()}interrupted; repeat `{again}` to go on where it stopped"
+        print(line, file=sys.stderr)
         return exit_code(stop)
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
@@ -72,8 +73,7 @@ def _guarded(arguments: list[str]) -> int:
     except Exception as error:
         if not distributed.is_distributed():
             raise
-        distributed.print_failure(error)
-        return 1
+        return distributed.print_failure(error)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -155,7 +155,8 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
-    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
+    if issubclass(kind, EngineConfig):
+        add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 
@@ -219,8 +220,8 @@ def _train(given: list[str]) -> int:
     trained, tables = train(config, path, display)
     if not trained:
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
-    for table in tables:
-        print(table, end="\n\n")
+    if distributed.is_writer():
+        _print_tables(tables)
     if not isinstance(config, EngineConfig):
         print(f"write more with: python -m experiments sample {path}")
     return 0
@@ -250,6 +251,8 @@ def _configured(
     named = next((Path(text) for text in given if text.endswith(".py")), None)
     config: BaseConfig = DigitsConfig() if named is None else load_config(named)
     arguments = parser_of(type(config)).parse_args(given)
+    # Before anything starts jax's devices, as the task of an experiment may.
+    distributed.initialize(DistributedConfig(**given_overrides(arguments, DistributedConfig)))
     config = load_config(arguments.config) if named is None else config
     return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
 
@@ -271,10 +274,16 @@ def _report(arguments: Namespace) -> int:
 def _write(path: Path) -> int:
     from experiments.running import write_report
 
-    for table in write_report(path):
-        print(table, end="\n\n")
-    print(f"report: {path / 'report.html'}")
+    tables = distributed.on_writer(lambda: write_report(path))
+    if distributed.is_writer():
+        _print_tables(tables)
+        print(f"report: {path / 'report.html'}")
     return 0
+
+
+def _print_tables(tables: Sequence[str]) -> None:
+    for table in tables:
+        print(table, end="\n\n")
 
 
 def _list(arguments: Namespace) -> int:
