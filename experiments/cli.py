@@ -8,9 +8,11 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from experiments import distributed
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
+from experiments.distributed import DistributedConfig
 from experiments.errors import UserError, did_you_mean
 from experiments.overrides import Parser, add_overrides, given_overrides
 from experiments.shakespeare.config import SampleConfig
@@ -30,16 +32,22 @@ Each takes --help."""
 _DRAWN = """\
 The maps of the library with these names narrow down what is kept, in the order top-k, top-p,
 min-p; entmax with alpha turns what is left into probabilities."""
+_SEVERAL = """\
+Each of them runs the same command; docs/clusters.md shows how they are started."""
 _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0, or 2 after a mistake of the user, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return distributed.leave(_guarded(arguments))
+
+
+def _guarded(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = " ".join(["python -m experiments", *arguments])
@@ -49,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception as error:
+        if not distributed.is_distributed():
+            raise
+        distributed.print_failure(error)
+        return 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -118,6 +131,7 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
+    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 

@@ -8,6 +8,7 @@ import pytest
 from experiments import cli
 from experiments.base_config import BaseConfig, field_types
 from experiments.digits.config import DigitsConfig
+from experiments.distributed import DistributedConfig
 from experiments.words.config import WordsConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -179,9 +180,10 @@ def test_help_names_type_and_default_of_every_field(
         cli.main(arguments)
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for name in field_types(kind):
+    fields = [*field_types(kind), *field_types(DistributedConfig)]
+    for name in fields:
         assert f"--{name.replace('_', '-')}" in text
-    assert text.count("default:") == len(field_types(kind)) + 2  # and --out, --retry-failed
+    assert text.count("default:") == len(fields) + 2  # and --out, --retry-failed
     assert "How many independent repetitions" in text
     assert default in text
 
