@@ -28,7 +28,7 @@ Experiments with softmax variants.
   train CONFIG     train one language model, with one attention normaliser and one loss
   sample RUN       write text with a model that `train` made
   report RUN       make the figures, plots and report of a run again, without training
-  list             print who can take part in a comparison
+  list [CONFIG]    print the experiments, or who takes part in one of them
   bench            time the maps and their gradients beside other packages
   aot CONFIG       compile training steps for a TPU that is not there: memory, FLOPs, collectives
   accuracy         measure the maps against references in higher precision
@@ -184,7 +184,10 @@ def _report_parser() -> ArgumentParser:
 def _list_parser() -> ArgumentParser:
     parser = Parser(
         prog="python -m experiments list",
-        description="Prints the contenders: how they are trained, and their formula.",
+        description="Prints the experiments, or who takes part in one of them.",
+    )
+    parser.add_argument(
+        "config", type=Path, nargs="?", help="a config file [path; default: none, all are named]"
     )
     parser.add_argument(
         "--markdown",
@@ -294,12 +297,11 @@ def _list(arguments: Namespace) -> int:
         print(variant_table(), end="")
         return 0
 
-    from experiments.digits.contenders import all_contenders
+    from experiments.listing import contenders, experiments
 
-    contenders = all_contenders(DigitsConfig())
-    width = max(map(len, contenders))
-    for name, contender in contenders.items():
-        shown = ", ".join(f"{k}={v}" for k, v in contender.parameters.items())
-        parts = [f"{name:<{width}}", f"{contender.group:<7}", f"{contender.training:<21}"]
-        print("  ".join([*parts, f"{shown:<18}", contender.formula]).rstrip())
+    if arguments.config:
+        print(contenders(load_config(arguments.config)))
+    else:
+        print(experiments())
+        print("\nWho takes part in one of them: python -m experiments list CONFIG")
     return 0
