@@ -30,6 +30,7 @@ Experiments with softmax variants.
   report RUN       make the figures, plots and report of a run again, without training
   list [CONFIG]    print the experiments, or who takes part in one of them
   bench            time the maps and their gradients beside other packages
+  aot CONFIG       compile training steps for a TPU that is not there: memory, FLOPs, collectives
   accuracy         measure the maps against references in higher precision
 
 Each takes --help."""
@@ -38,7 +39,7 @@ The maps of the library with these names narrow down what is kept, in the order 
 min-p; entmax with alpha turns what is left into probabilities."""
 _SEVERAL = """\
 Each of them runs the same command; docs/clusters.md shows how they are started."""
-_COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
+_COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "aot", "accuracy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,6 +97,8 @@ def _dispatch(arguments: list[str]) -> int:
                 return _report(_report_parser().parse_args(rest))
             case "list":
                 return _list(_list_parser().parse_args(rest))
+            case "aot":
+                return _aot(rest)
             case "bench" | "accuracy":
                 return int(importlib.import_module(f"experiments.{command}").main(rest))
         hint = did_you_mean(command, _COMMANDS)
@@ -225,6 +228,16 @@ def _train(given: list[str]) -> int:
     if not isinstance(config, EngineConfig):
         print(f"write more with: python -m experiments sample {path}")
     return 0
+
+
+def _aot(given: list[str]) -> int:
+    from experiments import aot
+    from experiments.tpu_topologies import absent_tpu
+
+    # jax reads where it runs when it is imported, which a config may do.
+    with absent_tpu():
+        config, arguments = _configured(given, aot.parser)
+        return aot.run(config, arguments)
 
 
 def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
