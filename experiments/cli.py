@@ -71,8 +71,10 @@ def _dispatch(arguments: list[str]) -> int:
                 return _report(_report_parser().parse_args(rest))
             case "list":
                 return _list(_list_parser().parse_args(rest))
-            case "bench" | "accuracy":
-                return int(importlib.import_module(f"experiments.{command}").main(rest))
+            case "bench":
+                return int(importlib.import_module("experiments.bench.command").main(rest))
+            case "accuracy":
+                return int(importlib.import_module("experiments.accuracy").main(rest))
         hint = did_you_mean(command, _COMMANDS)
         expected = ", ".join(_COMMANDS)
         raise UserError(f"unknown command {command!r}: expected one of {expected}{hint}")

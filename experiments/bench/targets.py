@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import environment, peers
-from experiments.bench_contenders import (
+from experiments.bench.contenders import (
     MODES,
     REFERENCE,
     Contender,
@@ -19,6 +18,7 @@ from experiments.bench_contenders import (
     prepare,
     residual_bytes,
 )
+from experiments.bench.torch_side import equal_threads
 from experiments.errors import UserError
 from experiments.measured import Record, layout, machine, write_json_lines
 from experiments.overrides import Parser
@@ -34,7 +34,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     started = time.perf_counter()
     chosen = choose(contenders(with_peers=not arguments.no_peers), arguments.filter)
-    _equal_threads(chosen)
+    if any(contender.torch for contender in chosen):
+        equal_threads()
     shapes, scales = (SHAPES[1:2], SCALES[:1]) if arguments.quick else (SHAPES, SCALES)
     rounds = arguments.repeat or (5 if arguments.quick else 11)
     records = measure(chosen, shapes, scales, rounds)
@@ -105,14 +106,6 @@ def _residual_ratio(contender: Contender) -> float | None:
     return None if kept is None else kept / x.nbytes
 
 
-def _equal_threads(chosen: Sequence[Contender]) -> None:
-    """Gives torch the threads that XLA uses: every core this process may run on."""
-    if any(contender.torch for contender in chosen):
-        import torch
-
-        torch.set_num_threads(environment.describe()["cores"] or os.cpu_count() or 1)
-
-
 def describe(chosen: Sequence[Contender]) -> Record:
     """What the figures were measured on, as every record says it."""
     described = environment.describe()
@@ -153,13 +146,14 @@ def _cell(record: Record) -> str:
 def memory_table(records: Sequence[Record]) -> str:
     """Compile time, and memory in units of the output, at its largest over the inputs."""
     rows = []
-    for name in dict.fromkeys(r["name"] for r in records if r["compile_seconds"] is not None):
+    for name in dict.fromkeys(r["name"] for r in records if r["temporary_per_output"] is not None):
         own = [record for record in records if record["name"] == name]
         cells = [f"{own[0]['residuals_per_output']:.2f}"]
         for mode in MODES:
             of_mode = [record for record in own if record["mode"] == mode]
             cells.append(f"{max(r['temporary_per_output'] for r in of_mode):.2f}")
-            cells.append(f"{max(r['compile_seconds'] for r in of_mode):.2f}")
+            seconds = [r["compile_seconds"] for r in of_mode if r["compile_seconds"] is not None]
+            cells.append(f"{max(seconds):.2f}" if seconds else "")
         rows.append([name, *cells])
     header = ["in units of the output", "kept for backward", "temporary, forward", "compile s"]
     return layout([*header, "temporary, both", "compile s"], rows)

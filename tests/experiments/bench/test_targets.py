@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import bench, peers, references
-from experiments.bench_contenders import LIBRARY, REFERENCE, contenders, residual_bytes
+from experiments import peers, references
+from experiments.bench import targets
+from experiments.bench.contenders import LIBRARY, REFERENCE, contenders, residual_bytes
 from experiments.cli import main as command_line
 from experiments.timing import BUDGET_SECONDS, Timing, interleaved, ratios
 
@@ -65,7 +66,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *flags: str) -> list[dict[str, object]]:
-    monkeypatch.setattr(bench, "SHAPES", ((4, 8), (2, 300)))
+    monkeypatch.setattr(targets, "SHAPES", ((4, 8), (2, 300)))
     out = tmp_path / "bench.jsonl"
     assert command_line(["bench", "--no-peers", "--repeat", "2", "--out", str(out), *flags]) == 0
     return [json.loads(line) for line in out.read_text().splitlines()]
@@ -108,8 +109,8 @@ def test_misses_are_marked() -> None:
         {"name": "broken", "target": 3.0, "ratio": float("nan")} | common,
         {"name": "peer", "target": None, "ratio": 90.0} | common,
     ]
-    shown = bench.table(records, "forward")
-    assert [bench.missed(record) for record in records] == [False, False, True, True, False]
+    shown = targets.table(records, "forward")
+    assert [targets.missed(record) for record in records] == [False, False, True, True, False]
     assert "!3.01" in shown
     assert "!2.99" not in shown
     assert "2 of the ratios miss" in shown
@@ -135,5 +136,5 @@ def test_peers_compute_what_the_table_says(peer: peers.Peer, rng: np.random.Gene
 
 
 def test_the_reference_is_always_chosen() -> None:
-    names = [c.name for c in bench.choose(contenders(with_peers=False), ["entmax15"])]
+    names = [c.name for c in targets.choose(contenders(with_peers=False), ["entmax15"])]
     assert names == [REFERENCE, "entmax15"]

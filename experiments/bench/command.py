@@ -1,0 +1,31 @@
+"""`python -m experiments bench [WHAT]`: which benchmark a command line names."""
+
+import importlib
+from collections.abc import Sequence
+
+from experiments.errors import UserError, did_you_mean
+
+TARGETS = "targets"
+# What is measured on its own, with flags of its own: `experiments.bench.NAME`.
+PROGRAMS = {
+    TARGETS: "the maps as ratios to jax.nn.softmax, beside what is aimed at; the default",
+    "adaptive": "adaptive softmax beside torch's",
+    "flash": "blockwise attention beside the form that writes all scores down",
+    "gpt": "a step of the language model beside torch's",
+    "linear": "losses of an output layer beside the forms that write all logits down",
+    "rows": "steps that touch few rows of a table beside dense steps",
+    "trees": "the building of trees",
+    "words": "word vectors beside gensim's",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the benchmark that the first argument names."""
+    named = bool(argv) and not argv[0].startswith("-")
+    name, rest = (argv[0], argv[1:]) if named else (TARGETS, argv)
+    if name in PROGRAMS:
+        return int(importlib.import_module(f"experiments.bench.{name}").main(rest))
+    raise UserError(
+        f"unknown benchmark {name!r}: expected one of {', '.join(PROGRAMS)}"
+        + did_you_mean(name, PROGRAMS)
+    )
