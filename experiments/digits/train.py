@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int, UInt32
 
 from experiments import models
 from experiments.digits import data
@@ -172,6 +172,39 @@ def _train_chunk(
     fixed: dict[str, Array],
 ) -> tuple[State, Array]:
     """Runs the steps of one chunk for every learning rate and seed; returns the mean losses."""
+
+    def step(state: State, inputs: tuple[Array, Array, Array]) -> tuple[State, Array]:
+        rows, keys, factor = inputs
+        return one_step(program, config, state, factor * rates, images, labels, rows, keys, fixed)
+
+    state, losses = jax.lax.scan(step, state, per_step)
+    return state, jnp.mean(losses, axis=0)
+
+
+def one_step(
+    program: Program,
+    config: DigitsConfig,
+    state: State,
+    rates: Float[Array, " rates"],
+    images: Float[Array, "seeds images pixels"],
+    labels: Int[Array, "seeds images"],
+    rows: Int[Array, "seeds batch"],
+    keys: UInt32[Array, "seeds 2"],
+    fixed: dict[str, Array],
+) -> tuple[State, Array]:
+    """Runs one step for every learning rate and seed; returns the loss of each.
+
+    Args:
+      program: What is trained, static.
+      config: Static.
+      state: What the step changes.
+      rates: The learning rates of this step.
+      images: The training images of each seed.
+      labels: Their classes.
+      rows: Which images each seed takes.
+      keys: The data of a random key for each seed.
+      fixed: The map's parameters that are not learned.
+    """
     transform = optimizer(config)
 
     def mean_loss(weights: Any, key: Array, batch: Array, batch_labels: Array) -> Array:
@@ -199,13 +232,7 @@ def _train_chunk(
 
     over_seeds = jax.vmap(one_model, in_axes=(0, None, 0, 0, 0, 0))
     over_rates = jax.vmap(over_seeds, in_axes=(0, 0, None, None, None, None))
-
-    def step(state: State, inputs: tuple[Array, Array, Array]) -> tuple[State, Array]:
-        rows, keys, factor = inputs
-        return over_rates(state, factor * rates, images, labels, rows, keys)
-
-    state, losses = jax.lax.scan(step, state, per_step)
-    return state, jnp.mean(losses, axis=0)
+    return over_rates(state, rates, images, labels, rows, keys)
 
 
 def _predict(program: Program, weights: Any, images: Array, fixed: dict[str, Array]) -> Array:
