@@ -21,15 +21,16 @@ Experiments with softmax variants.
   compare CONFIG   train every contender on real data, compare them, write a report
   train CONFIG     train one language model, with one attention normaliser and one loss
   sample RUN       write text with a model that `train` made
-  report RUN       make the figures, plots and report of a run again, without training
+  report PATH...   make the report of a run again, or compare benchmarks of several machines
   list             print who can take part in a comparison
-  bench            time the maps and their gradients beside other packages
+  bench [WHAT]     time maps, losses, heads, attention or steps on the device that is there
   accuracy         measure the maps against references in higher precision
 
 Each takes --help."""
 _DRAWN = """\
 The maps of the library with these names narrow down what is kept, in the order top-k, top-p,
 min-p; entmax with alpha turns what is left into probabilities."""
+_BENCH_REPORT = "runs/bench-report"
 _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
 
 
@@ -136,9 +137,29 @@ def _sample_parser() -> ArgumentParser:
 def _report_parser() -> ArgumentParser:
     parser = Parser(
         prog="python -m experiments report",
-        description="Makes results.json, the plots and report.html of a run again.",
+        description="Makes results.json, the plots and report.html of runs again, or compares "
+        "benchmarks of several machines.",
     )
-    parser.add_argument("run", type=Path, help="a run directory, such as runs/digits")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="run directories, such as runs/digits, or files of JSON lines that `bench` wrote",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"where the report of benchmarks goes [path; default: {_BENCH_REPORT}]",
+    )
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="a Markdown page whose end is replaced by the tables of benchmarks [path; default: "
+        "none]",
+    )
     return parser
 
 
@@ -207,7 +228,30 @@ def _sample(arguments: Namespace) -> int:
 
 
 def _report(arguments: Namespace) -> int:
-    return _write(arguments.run)
+    files = [path for path in arguments.paths if path.is_file()]
+    if files and len(files) < len(arguments.paths):
+        other = next(path for path in arguments.paths if not path.is_file())
+        raise UserError(
+            f"expected files of benchmarks or run directories, got {str(files[0])!r} and "
+            f"{str(other)!r}"
+        )
+    if files:
+        return _report_benchmarks(files, arguments.out or Path(_BENCH_REPORT), arguments.page)
+    for name in ("out", "page"):
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--{name} is for files of benchmarks: a run has its report inside")
+    return max([_write(path) for path in arguments.paths])
+
+
+def _report_benchmarks(files: list[Path], out: Path, page: Path | None) -> int:
+    from experiments.bench import report
+
+    for table in report.write(files, out):
+        print(table, end="\n\n")
+    if page is not None:
+        report.write_page(files, page)
+    print(f"report: {out / 'report.html'}, report.md and report.csv beside it")
+    return 0
 
 
 def _write(path: Path) -> int:

@@ -25,8 +25,9 @@ class Case:
       differentiated: the arguments that a backward pass differentiates by; none: forward only.
       flops: of the matrix products that it cannot do without, in a forward pass; None where
         counting the operations of the program says it.
-      donate: the arguments that the program may write over.
-      renewed: from a result, the donated arguments of the next call.
+      donated: the argument whose memory the program uses again; its result begins with what takes
+        that argument's place in the next call.
+      sizes: what is added to the sizes of the group.
       options: of the compiler.
     """
 
@@ -37,8 +38,8 @@ class Case:
     torch: bool = False
     differentiated: tuple[int, ...] = (0,)
     flops: float | None = None
-    donate: tuple[int, ...] = ()
-    renewed: Callable[[Any], tuple[Any, ...]] | None = None
+    donated: int | None = None
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     options: Mapping[str, str | bool] = dataclasses.field(default_factory=dict)
 
 
@@ -49,7 +50,7 @@ class Group:
     Attributes:
       suite: the suite it belongs to.
       mode: forward, forward + backward, or step.
-      shape: named sizes.
+      shape: its sizes and their names.
       dtype: of the inputs.
       cases: the programs.
     """
@@ -81,9 +82,7 @@ class Wanted:
     with_peers: bool = True
 
 
-def passes(
-    suite: str, shape: Mapping[str, int], dtype: str, cases: list[Case]
-) -> list[Group]:
+def passes(suite: str, shape: Mapping[str, int], dtype: str, cases: list[Case]) -> list[Group]:
     """The group forward, and the same forward and backward without what has no gradient."""
     backward = tuple(case for case in cases if case.differentiated)
     return [
@@ -95,10 +94,7 @@ def passes(
 def value_and_gradient(
     function: Callable[..., Any], differentiated: tuple[int, ...]
 ) -> Callable[..., Any]:
-    """The function and its gradient; an array is weighted by ones that are no constant.
-
-    The backward pass of an array starts from the weights, its last argument.
-    """
+    """The sum of the function's results, weighted by one more argument, and its gradient."""
 
     def weighted(*arguments: Any) -> jax.Array:
         *inputs, weights = arguments

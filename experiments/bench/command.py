@@ -3,6 +3,8 @@
 import importlib
 from collections.abc import Sequence
 
+from experiments.bench import suite_command
+from experiments.bench.suite_command import ALL, SUITES
 from experiments.errors import UserError, did_you_mean
 
 TARGETS = "targets"
@@ -23,9 +25,11 @@ def main(argv: Sequence[str]) -> int:
     """Runs the benchmark that the first argument names."""
     named = bool(argv) and not argv[0].startswith("-")
     name, rest = (argv[0], argv[1:]) if named else (TARGETS, argv)
+    if name in SUITES or name == ALL:
+        return suite_command.main(name, rest)
     if name in PROGRAMS:
         return int(importlib.import_module(f"experiments.bench.{name}").main(rest))
+    known = (*SUITES, ALL, *PROGRAMS)
     raise UserError(
-        f"unknown benchmark {name!r}: expected one of {', '.join(PROGRAMS)}"
-        + did_you_mean(name, PROGRAMS)
+        f"unknown benchmark {name!r}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
     )

@@ -1,5 +1,6 @@
 """Every output layer, on hidden states and labels, beside the form that writes all logits down."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,6 @@ from experiments.bench.case import OURS, Case, Group, Wanted, normal, passes
 SIZES = (1024, 256, 32_000)
 QUICK = (256, 64, 8_000)
 SAMPLES = 1024
-_WRITES_ALL = "logits, optax cross_entropy"
 
 
 def groups(wanted: Wanted) -> list[Group]:
@@ -30,7 +30,7 @@ def heads(features: int, classes: int) -> dict[str, Any]:
     """One of each kind, for classes by falling frequency as words have it."""
     counts = np.ceil(1e8 / np.arange(1, classes + 1))
     log_uniform = sv.LogUniformSampler(classes)
-    sampled = {"sampler": log_uniform, "num_sampled": min(SAMPLES, classes // 4)}
+    sampled: dict[str, Any] = {"sampler": log_uniform, "num_sampled": min(SAMPLES, classes // 4)}
     cutoffs = (classes // 50, classes // 5)
     half = features // 2
     return {
@@ -59,9 +59,18 @@ def cases(examples: int, features: int, classes: int, wanted: Wanted) -> list[Ca
     weights = functools.partial(layer, features, classes, wanted.dtype)
     # The products of hidden states with the weights of every class.
     every = 2.0 * examples * features * classes
-    found = [Case(_WRITES_ALL, "optax", plain, lambda: (weights(), *batch()), flops=every)]
+    found = [
+        Case(
+            "logits, optax cross_entropy",
+            "optax",
+            writes_all,
+            lambda: (*weights(), *batch()),
+            differentiated=(0, 1, 2),
+            flops=every,
+        )
+    ]
     for name, head in heads(features, classes).items():
-        of_all = name.startswith(("FullSoftmax", "LinearEntmax"))
+        of_all = isinstance(head, sv.FullSoftmax | sv.LinearEntmax)
         found.append(
             Case(
                 name,
@@ -73,6 +82,49 @@ def cases(examples: int, features: int, classes: int, wanted: Wanted) -> list[Ca
             )
         )
     if wanted.with_peers and torch_side.device():
-        arguments = lambda: (*weights(), *batch())  # noqa: E731 # torch takes no tree of arrays
-        found.append(Case("torch", "torch", torchs, arguments, True, (0, 1, 2), every))
+        found.append(dataclasses.replace(found[0], name="logits, torch cross_entropy"))
+        found[-1] = dataclasses.replace(found[-1], package="torch", function=torchs, torch=True)
     return found
+
+
+def inputs(examples: int, features: int, classes: int, dtype: str) -> tuple[jax.Array, jax.Array]:
+    """Hidden states, and labels as frequent as words are."""
+    rng = np.random.default_rng(1)
+    labels = np.exp(rng.random(examples) * np.log(classes)) - 1
+    return normal(0, (examples, features), dtype), jnp.asarray(labels, jnp.int32)
+
+
+def layer(features: int, classes: int, dtype: str) -> tuple[jax.Array, jax.Array]:
+    """The weights and the bias of all classes."""
+    weight = normal(2, (classes, features), dtype) / np.asarray(features**0.5, dtype)
+    return weight, jnp.zeros(classes, dtype)
+
+
+def of_head(head: Any, batch: Callable[[], tuple[jax.Array, jax.Array]], dtype: str) -> Any:
+    """What `loss_of` takes. A head's tree or sampler would else be a constant of the program."""
+    params = jax.tree.map(lambda x: x.astype(dtype), head.init(jax.random.key(0)))
+    return params, *batch(), head, jax.random.key(1)
+
+
+def loss_of(
+    params: Any, hidden: jax.Array, labels: jax.Array, head: Any, key: jax.Array
+) -> jax.Array:
+    """The objective of each example."""
+    found: jax.Array = head.loss(params, hidden, labels, key=key)
+    return found
+
+
+def writes_all(
+    weight: jax.Array, bias: jax.Array, hidden: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """Cross-entropy from an array of all logits."""
+    logits = hidden @ weight.T + bias[None, :]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def torchs(weight: Any, bias: Any, hidden: Any, labels: Any) -> Any:
+    """The same in torch."""
+    from torch.nn import functional
+
+    logits = functional.linear(hidden, weight, bias)
+    return functional.cross_entropy(logits, labels, reduction="none")

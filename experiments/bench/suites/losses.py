@@ -71,7 +71,7 @@ def of_peers(made: Callable[[], tuple[Any, ...]]) -> list[Case]:
         Case(
             "optax multiclass_sparsemax_loss",
             "optax",
-            jax.vmap(optax.losses.multiclass_sparsemax_loss),
+            optax.losses.multiclass_sparsemax_loss,
             made,
         )
     ]
