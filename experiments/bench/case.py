@@ -23,6 +23,7 @@ class Case:
       arguments: makes what it is called with; on jax arrays, unless it is torch's.
       torch: whether it is called with torch tensors.
       differentiated: the arguments that a backward pass differentiates by; none: forward only.
+      reads_all: whether every byte that goes in is read: only then do these bytes bound the time.
       flops: of the matrix products that it cannot do without, in a forward pass; None where
         counting the operations of the program says it.
       donated: the argument whose memory the program uses again; its result begins with what takes
@@ -37,6 +38,7 @@ class Case:
     arguments: Callable[[], tuple[Any, ...]]
     torch: bool = False
     differentiated: tuple[int, ...] = (0,)
+    reads_all: bool = True
     flops: float | None = None
     donated: int | None = None
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -64,7 +66,9 @@ class Group:
     @property
     def label(self) -> str:
         """What is shown while it is measured."""
-        return f"{self.suite}, {self.mode}, {' x '.join(map(str, self.shape.values()))}"
+        sizes = ", ".join(f"{size:,} {name}" for name, size in self.shape.items())
+        programs = f"{self.cases[0].name} and {len(self.cases) - 1} more"
+        return f"{self.suite}, {self.mode}, {sizes}: {programs}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -167,8 +167,9 @@ def _figures(case: Case, mode: str, ready: Ready, timing: Timing, roofs: Roofs) 
         figures["lower_seconds"] = _digits(program.lower_seconds)
         if program.compile_seconds is not None:
             figures["compile_seconds"] = _digits(program.compile_seconds)
-        moved = program.argument_bytes + program.output_bytes
-        figures["copy_share"] = _digits(moved / seconds / roofs.copy_bytes_per_second)
+        if case.reads_all:
+            moved = program.argument_bytes + program.output_bytes
+            figures["copy_share"] = _digits(moved / seconds / roofs.copy_bytes_per_second)
         flops = program.flops if flops is None else flops
     if flops is not None:
         figures["flops"] = flops

@@ -23,10 +23,10 @@ _NOTES = (
     "same rounds. The reference of each row is in the files.",
     "Of the roof: the larger of two shares. Copy is the bytes that go in and come out, the least "
     "that is moved, a second, over the measured rate of copying a large array; above 100% the "
-    "arrays stayed in a cache. Matrix is the floating-point operations a second over the "
-    "measured rate of a product of large matrices: for attention and for the heads that score "
-    "every class the products they cannot do without, else those that XLA counts, which it does "
-    "not do in loops.",
+    "arrays stayed in a cache; programs that read only a part of what goes in have none. Matrix is "
+    "the floating-point operations a second over the measured rate of a product of large matrices: "
+    "for attention and for the heads that score every class the products they cannot do without, "
+    "else those that XLA counts, which it does not do in loops.",
     "Where a machine has no figure the cell is empty; failed means that the program did not run "
     "there.",
 )

@@ -57,7 +57,8 @@ def _measure(
     groups: Sequence[Group], wanted: Wanted, rounds: int, lines: Lines, display: Display
 ) -> None:
     packages = {case.package for group in groups for case in group.cases}
-    if "torch" in packages:
+    if any(case.torch for group in groups for case in group.cases):
+        packages.add("torch")
         torch_side.equal_threads()
     of_device = roofs.measured(wanted.dtype)
     about = machine.describe(packages) | machine.of_roofs(of_device)

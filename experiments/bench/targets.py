@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import environment, peers
+from experiments.bench import machine
 from experiments.bench.contenders import (
     MODES,
     REFERENCE,
@@ -20,7 +20,8 @@ from experiments.bench.contenders import (
 )
 from experiments.bench.torch_side import equal_threads
 from experiments.errors import UserError
-from experiments.measured import Record, layout, machine, write_json_lines
+from experiments.measured import Record, layout, write_json_lines
+from experiments.measured import machine as machine_line
 from experiments.overrides import Parser
 from experiments.timing import interleaved, ratios
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     records = measure(chosen, shapes, scales, rounds)
     described = describe(chosen)
     print("\n\n".join([*(table(records, mode) for mode in MODES), memory_table(records)]))
-    print(f"\n{machine(described)}")
+    print(f"\n{machine_line(described)}")
     write_json_lines(arguments.out, [record | described for record in records])
     seconds = time.perf_counter() - started
     print(f"{len(records)} measurements in {seconds:.0f} s, written to {arguments.out}")
@@ -80,11 +81,13 @@ def measure(
             temporary = ready.temporary_bytes
             records.append(
                 {
+                    "suite": "targets",
+                    "reference": REFERENCE,
                     "name": contender.name,
                     "package": contender.package,
                     "alpha": contender.alpha,
                     "mode": mode,
-                    "shape": list(shape),
+                    "shape": dict(zip(("rows", "classes"), shape, strict=True)),
                     "dtype": str(x.dtype),
                     "scale": scale,
                     "ratio": statistics.median(relative),
@@ -108,11 +111,10 @@ def _residual_ratio(contender: Contender) -> float | None:
 
 def describe(chosen: Sequence[Contender]) -> Record:
     """What the figures were measured on, as every record says it."""
-    described = environment.describe()
-    used = [peer for peer in peers.installed() if peer.name in {c.name for c in chosen}]
-    described["versions"] |= peers.versions(used)
-    names = ("versions", "revision", "dirty", "backend", "device", "processor", "cores", "system")
-    return {name: described[name] for name in names} | {"python": described["python"]}
+    packages = {contender.package for contender in chosen}
+    if any(contender.torch for contender in chosen):
+        packages.add("torch")
+    return machine.describe(packages)
 
 
 def missed(record: Record) -> bool:
@@ -123,8 +125,8 @@ def missed(record: Record) -> bool:
 def table(records: Sequence[Record], mode: str) -> str:
     """Ratios to the reference; the reference's own line gives its milliseconds."""
     own = [record for record in records if record["mode"] == mode]
-    columns = list(dict.fromkeys((*record["shape"], record["scale"]) for record in own))
-    cells = {(r["name"], (*r["shape"], r["scale"])): r for r in own}
+    columns = list(dict.fromkeys((*record["shape"].values(), record["scale"]) for record in own))
+    cells = {(r["name"], (*r["shape"].values(), r["scale"])): r for r in own}
     rows = []
     for name in dict.fromkeys(record["name"] for record in own):
         line = [cells[name, column] for column in columns]

@@ -78,6 +78,8 @@ def cases(examples: int, features: int, classes: int, wanted: Wanted) -> list[Ca
                 loss_of,
                 functools.partial(of_head, head, batch, wanted.dtype),
                 differentiated=(0, 1),
+                # What has a plan reads the rows that the plan names.
+                reads_all=not hasattr(head, "plan"),
                 flops=every if of_all else None,
             )
         )

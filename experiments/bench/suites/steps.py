@@ -11,6 +11,7 @@ from experiments.base_config import BaseConfig
 from experiments.bench.case import OURS, STEP, Case, Group, Wanted
 from experiments.digits.config import DigitsConfig
 from experiments.environment import compiler_options
+from experiments.errors import UserError
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.steps import TrainingStep, training_steps
 from experiments.vae.config import VaeConfig
@@ -29,12 +30,9 @@ QUICK = 2
 
 
 def groups(wanted: Wanted) -> list[Group]:
-    """One group for each task of an experiment: its contenders, the first being the reference.
-
-    The steps are of the dtypes that the experiments have; another one has no steps here.
-    """
+    """One group for each task of an experiment: its contenders, the first being the reference."""
     if wanted.dtype != "float32":
-        return []
+        raise UserError(f"--dtype: the steps of the experiments are of float32, got {wanted.dtype}")
     found: dict[tuple[str, str, int], list[TrainingStep]] = {}
     for config in (make() for make in CONFIGS):
         for step in training_steps(config):
@@ -61,6 +59,8 @@ def _case(experiment: str, step: TrainingStep) -> Case:
         step.function,
         step.make_arguments,
         differentiated=(),
+        # A step takes its batch from a larger array, and its rows from larger tables.
+        reads_all=False,
         donated=donated,
         sizes={"state": _numbers(step.arguments[donated])},
         options=compiler_options() if experiment in OPTIONS else {},

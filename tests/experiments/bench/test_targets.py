@@ -101,7 +101,12 @@ def test_a_filter_that_finds_nothing_says_what_there_is(
 
 
 def test_misses_are_marked() -> None:
-    common = {"mode": "forward", "shape": [4, 8], "scale": 1.0, "milliseconds": 1.0}
+    common = {
+        "mode": "forward",
+        "shape": {"rows": 4, "classes": 8},
+        "scale": 1.0,
+        "milliseconds": 1.0,
+    }
     records = [
         {"name": REFERENCE, "target": None, "ratio": 1.0} | common,
         {"name": "fast", "target": 3.0, "ratio": 2.99} | common,
