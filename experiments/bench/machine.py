@@ -28,6 +28,8 @@ def describe(packages: set[str]) -> Record:
         **{name: described[name] for name in _FIELDS},
         "versions": versions,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        # What else the machine was doing slows down what is measured.
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "measured": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
     }
 

@@ -15,8 +15,9 @@ from experiments.measured import Record
 from experiments.progress import Display
 from experiments.timing import Timing, interleaved, ratios
 
-# What a device says that cannot run a program, as when its memory is too small for it.
-FAILURES = (jax.errors.JaxRuntimeError, NotImplementedError)
+# What a device says that cannot run a program, as when its memory is too small for it; torch has
+# one error for all.
+FAILURES = {False: (jax.errors.JaxRuntimeError, NotImplementedError), True: (RuntimeError,)}
 
 
 class Ready(NamedTuple):
@@ -42,7 +43,7 @@ def measure(group: Group, rounds: int, seed: int, roofs: Roofs, display: Display
         display.start(case.name)
         try:
             ready[case.name] = prepare(case, group.mode)
-        except FAILURES as error:
+        except FAILURES[case.torch] as error:
             failed[case.name] = _one_line(error)
             display.note(f"{group.label}: {case.name} failed: {failed[case.name]}")
         display.advance(1)
@@ -64,15 +65,14 @@ def measure(group: Group, rounds: int, seed: int, roofs: Roofs, display: Display
 def prepare(case: Case, mode: str) -> Ready:
     """Compiles a program, puts its arguments on the device and calls it once."""
     function, arguments = case.function, case.arguments()
+    if case.torch:
+        call = (_torch_both if mode == BOTH else _torch_forward)(case, arguments)
+        call()
+        return Ready(call, None, None)
     if mode == BOTH:
-        result = jax.eval_shape(function, *arguments) if not case.torch else None
-        weights = None if result is None else normal(3, result.shape, str(result.dtype))
-        if case.torch:
-            return Ready(_torch_both(case, arguments), None, None)
+        result = jax.eval_shape(function, *arguments)
         function = value_and_gradient(function, case.differentiated)
-        arguments = (*arguments, weights)
-    elif case.torch:
-        return Ready(_torch_forward(case, arguments), None, None)
+        arguments = (*arguments, normal(3, result.shape, str(result.dtype)))
     donate = () if case.donated is None else (case.donated,)
     program = compiled(function, *arguments, donate=donate, **case.options)
     call = (
@@ -95,12 +95,10 @@ def _renewing(program: Callable[..., Any], held: list[Any], donated: int) -> Cal
 
 def _peak_of(call: Callable[[], None], argument_bytes: int) -> int | None:
     before = memory_in_use()
-    if before is None:
-        return None
     call()
     after = memory_in_use()
     # The mark of the process only rises: below it nothing can be told.
-    if after is None or after[1] <= before[1]:
+    if before is None or after is None or after[1] <= before[1]:
         return None
     return after[1] - before[0] + argument_bytes
 

@@ -129,6 +129,7 @@ def facts(columns: Sequence[Column]) -> Table:
         ("devices, of which one is used", [_about(column, "device_count") for column in columns]),
         ("processor", [_about(column, "processor") for column in columns]),
         ("cores", [_about(column, "cores") for column in columns]),
+        ("load of the system before", [_about(column, "load") for column in columns]),
         ("measured", [_about(column, "measured") for column in columns]),
         ("revision", [_revision(column) for column in columns]),
         ("python", [_about(column, "python") for column in columns]),
@@ -140,9 +141,8 @@ def facts(columns: Sequence[Column]) -> Table:
         ("matrix product, GFLOP/s", [_roofs(c, "matrix_flops_per_second", 1e-9) for c in columns]),
         ("a call, microseconds", [_roofs(c, "call_seconds", 1e6) for c in columns]),
     ]
-    rows = [
-        [Cell(name), *(Cell(" ".join(str(v).split())) for v in values)] for name, values in found
-    ]
+    shown = [(name, [" ".join(str(value).split()) for value in values]) for name, values in found]
+    rows = [[Cell(name), *map(Cell, values)] for name, values in shown if any(values)]
     head = ["", *(column.label for column in columns)]
     return Table("The machines", head, rows, 1 + len(columns))
 
