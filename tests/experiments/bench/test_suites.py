@@ -41,6 +41,9 @@ def test_every_map_loss_head_and_normaliser_is_measured() -> None:
     assert {v.loss.__name__ for v in VARIANTS.values() if v.loss} <= found
     classes = {type(head).__name__ for head in heads.heads(16, 50).values()}
     assert classes == of_names(vars(sv))
+    partly = {case.name for case in heads.cases(2, 16, 50, ALONE) if not case.reads_all}
+    assert {"SampledSoftmax", "InBatchSoftmax", "HierarchicalSoftmax"} <= partly
+    assert not {"FullSoftmax", "DifferentiatedSoftmax"} & partly
     found = {case.name for case in attention.cases((1, 2, 1, 2), ALONE)}
     normalisers = {f"dot_product_attention, {name}" for name in VARIANTS} - {
         "dot_product_attention, sum_normalize"
@@ -117,7 +120,8 @@ def test_a_step_goes_on_from_its_own_result() -> None:
     held = ready.call.__closure__
     assert held is not None
     states = [c.cell_contents[0] for c in held if isinstance(c.cell_contents, list)]
-    np.testing.assert_array_equal(states[0], np.full(4, 3.0))
+    # It was called once to be made ready.
+    np.testing.assert_array_equal(states[0], np.full(4, 4.0))
     assert seen[0].is_deleted(), "the first state was given away"
 
 
