@@ -1,7 +1,7 @@
 """One training step of every experiment, as the experiment itself runs it.
 
 What measures or compiles steps apart from training takes them from here. Each experiment gives its
-own in its module `step`.
+own in its module `step`, those of the engine together.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
-from experiments.digits.config import DigitsConfig
+from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
@@ -45,10 +45,10 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
     Contenders that differ in numbers alone, such as a temperature, have one step together.
     """
     match config:
-        case DigitsConfig():
-            from experiments.digits import step as digits
+        case EngineConfig():
+            from experiments.engine import step as engine
 
-            return digits.training_steps(config)
+            return engine.training_steps(config)
         case ShakespeareConfig():
             from experiments.shakespeare import step as shakespeare
 

@@ -11,10 +11,11 @@ import pytest
 from experiments.bandit.config import BanditConfig
 from experiments.bandit.testbed import play, problem_keys
 from experiments.base_config import BaseConfig
-from experiments.digits import train as digits
 from experiments.digits.config import DigitsConfig
-from experiments.digits.contenders import chosen_contenders
-from experiments.digits.data import load_data
+from experiments.engine.candidates import candidates
+from experiments.engine.programs import compile_programs
+from experiments.engine.training import Training, models_of
+from experiments.mesh import make_mesh
 from experiments.shakespeare import train as shakespeare
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.shakespeare.corpus import Corpus as Text
@@ -31,7 +32,7 @@ from tests.experiments.shakespeare.tiny import write_text as write_shakespeare
 from tests.experiments.words.text import write_text as write_words
 
 DIGITS = DigitsConfig(
-    variants=("sparsemax",), seeds=2, hidden=(5,), steps=1, evaluations=1, batch_size=6
+    variants=("softmax", "sparsemax"), seeds=2, hidden=(5,), steps=1, evaluations=1, batch_size=6
 )
 VAE = VaeConfig(
     estimators=("gumbel_softmax_0.5", "gumbel_softmax_annealed"),
@@ -110,16 +111,19 @@ def named(config: BaseConfig, *names: str) -> list[TrainingStep]:
     return steps
 
 
-def test_a_step_of_digits_is_the_first_of_training() -> None:
+def test_a_step_of_the_engine_is_the_first_of_training() -> None:
     _, step = named(DIGITS, "softmax", "sparsemax")
     state, losses = run(step)
-    assert step.examples == 6 * 2 * len(DIGITS.learning_rates)
-    task = digits.Task.make(DIGITS, load_data(DIGITS))
-    contender = chosen_contenders(DIGITS)[1]
-    compiled = digits.compile_program(task, contender)
-    arguments = digits._chunk_arguments(task, contender, 0)
-    want = compiled.train(digits.initial_state(task, contender.program), *arguments)
-    chex.assert_trees_all_close((state, losses), want, rtol=1e-4, atol=1e-6)
+    assert step.examples == 6 * 2
+    task, variant = DIGITS.make_task(), DIGITS.chosen_variants()[1]
+    models = models_of(variant, candidates(DIGITS, variant)[:1], range(2))
+    mesh = make_mesh()
+    _, shapes = variant.program
+    programs = compile_programs(task, DIGITS, variant.settings, shapes, 2, 1, mesh)
+    training = Training(task, DIGITS, variant.settings, models, 1, programs, mesh)
+    (progress,) = training.run(training.begin(), 0, lambda count: None)
+    chex.assert_trees_all_close(state, progress.saved.state, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(losses, progress.saved.losses[0], rtol=1e-5)
 
 
 def test_a_step_of_vae_is_the_first_of_training() -> None:
