@@ -26,7 +26,7 @@ def figures(results: Figures) -> str:
         "<p>Mean ± half the interval over seeds. Press a heading to sort. The speed ratio is to "
         "softmax in the same round. Support is the number of classes above zero.</p>"
     )
-    return note + filters(_present(results)) + table(head, rows)
+    return note + filters(_present(results)) + table(head, rows, {"Trained on"})
 
 
 def differences(results: Figures) -> str:

@@ -1,0 +1,1 @@
+"""One training engine for any task: training, comparison, reports."""
