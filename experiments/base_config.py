@@ -28,6 +28,10 @@ class BaseConfig:
         """Raises a UserError where a field has the right type and a value out of range."""
         raise NotImplementedError
 
+    def described(self) -> dict[str, Any]:
+        """Returns what `config.json` says besides the fields, or in their place."""
+        return {}
+
     def expect(self, name: str, holds: bool, expected: str) -> None:
         """Raises a UserError about a field unless the condition holds."""
         if not holds:
@@ -41,11 +45,14 @@ def field_types(kind: type[BaseConfig]) -> dict[str, Any]:
 
 
 def field_help(kind: type[BaseConfig]) -> dict[str, str]:
-    """Returns one sentence on each field, read from the docstring of the class."""
-    # Python 3.13 strips the indentation of docstrings, earlier versions keep it.
-    text = inspect.cleandoc(kind.__doc__ or "").split("Attributes:")[-1]
-    found = re.findall(r"^ {2}(\w+): (.*(?:\n {4}.*)*)", text, flags=re.MULTILINE)
-    return {name: " ".join(sentence.split()) for name, sentence in found}
+    """Returns one sentence on each field, read from the docstrings of the class and its bases."""
+    sentences: dict[str, str] = {}
+    for part in reversed(kind.__mro__):
+        # Python 3.13 strips the indentation of docstrings, earlier versions keep it.
+        text = inspect.cleandoc(part.__doc__ or "").split("Attributes:")[-1]
+        found = re.findall(r"^ {2}(\w+): (.*(?:\n {4}.*)*)", text, flags=re.MULTILINE)
+        sentences |= {name: " ".join(sentence.split()) for name, sentence in found}
+    return {name: sentences[name] for name in field_types(kind) if name in sentences}
 
 
 def describe_type(kind: Any) -> str:
@@ -81,7 +88,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 def to_json(config: BaseConfig) -> dict[str, Any]:
     """Returns the config as it reads back from JSON, with the name of its experiment."""
-    fields = {"experiment": config.experiment, **dataclasses.asdict(config)}
+    fields = {"experiment": config.experiment, **dataclasses.asdict(config), **config.described()}
     read_back: dict[str, Any] = json.loads(json.dumps(fields))
     return read_back
 

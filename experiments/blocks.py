@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.base_config import BaseConfig
+from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory
 from experiments.run_environment import note_environment
@@ -58,6 +59,9 @@ def attempt(
     display.start(block)
     try:
         records = work()
+    except UserError:
+        # What a user can mend, such as a full disk, is mended and the command repeated.
+        raise
     except Exception as error:
         # One that fails must not take the others with it: it stays in the table, with why.
         why = " ".join(f"{type(error).__name__}: {error}".split())

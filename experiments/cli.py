@@ -3,15 +3,19 @@
 import dataclasses
 import importlib
 import os
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
-from experiments.errors import UserError, did_you_mean
+from experiments.engine.config import EngineConfig
+from experiments.errors import RunFailed, UserError, did_you_mean
+from experiments.interrupts import exit_code, terminated_as_interrupted
 from experiments.overrides import Parser, add_overrides, given_overrides
 from experiments.shakespeare.config import SampleConfig
 
@@ -34,17 +38,25 @@ _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, or 2 after a mistake of the user, 130 after Ctrl-C."""
+    """Runs one command; returns its exit code.
+
+    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 130 after Ctrl-C and
+    143 after SIGTERM.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        with terminated_as_interrupted():
+            return _dispatch(arguments)
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        again = " ".join(["python -m experiments", *arguments])
+    except KeyboardInterrupt as stop:
+        again = shlex.join(["python", "-m", "experiments", *arguments])
         print(f"interrupted; repeat `{again}` to go on where it stopped", file=sys.stderr)
-        return 130
+        return exit_code(stop)
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,8 +111,20 @@ def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
 
 
 def _train_parser(kind: type[BaseConfig]) -> ArgumentParser:
-    description = "Trains one model of a config, with checkpoints, on one normaliser and one loss."
+    description = "Trains one variant of a config, without tuning, and saves as it goes."
     parser = _config_parser("train", description, "runs/CONFIG-train", kind)
+    if issubclass(kind, EngineConfig):
+        parser.add_argument(
+            "--variant",
+            metavar="NAME",
+            help="what is trained [a name that `list` prints; default: the first]",
+        )
+        parser.add_argument(
+            "--learning-rate",
+            type=float,
+            metavar="NUMBER",
+            help="its learning rate [a number; default: the middle of the config's range]",
+        )
     add_overrides(parser, kind)
     return parser
 
@@ -169,6 +193,8 @@ def _compare(given: list[str]) -> int:
 def _train(given: list[str]) -> int:
     config, arguments = _configured(given, _train_parser)
     path = arguments.out or Path("runs") / f"{arguments.config.stem}-train"
+    if isinstance(config, EngineConfig):
+        config = _of_one(config, arguments)
     from experiments.progress import Display
     from experiments.running import train
 
@@ -178,8 +204,25 @@ def _train(given: list[str]) -> int:
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
     for table in tables:
         print(table, end="\n\n")
-    print(f"write more with: python -m experiments sample {path}")
+    if not isinstance(config, EngineConfig):
+        print(f"write more with: python -m experiments sample {path}")
     return 0
+
+
+def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
+    """Returns the config of one variant, with one seed unless told."""
+    if config.variants and arguments.variant:
+        raise UserError("--variant, --variants: expected one of the two flags")
+    chosen = arguments.variant or (config.variants or (config.make_variants()[0].name,))[0]
+    if len(config.variants) > 1:
+        raise UserError(f"variants: expected one name for `train`, got {config.variants}")
+    changes: dict[str, Any] = {} if "seeds" in vars(arguments) else {"seeds": 1}
+    if arguments.learning_rate is not None:
+        rates = ("learning_rate_low", "learning_rate_high")
+        changes |= dict.fromkeys(rates, arguments.learning_rate)
+    one = config.of_one(chosen, **changes)
+    one.chosen_variants()
+    return one
 
 
 def _configured(

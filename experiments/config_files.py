@@ -11,6 +11,7 @@ from typing import Any
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig, field_types
 from experiments.digits.config import DigitsConfig
+from experiments.engine.config import EngineConfig
 from experiments.errors import UserError, did_you_mean
 from experiments.shakespeare.config import ModelConfig, ShakespeareConfig
 from experiments.vae.config import VaeConfig
@@ -26,6 +27,14 @@ def from_json(fields: dict[str, Any]) -> BaseConfig:
     """Returns the config that `to_json` wrote; a field that it does not know is a UserError."""
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     name = values.pop("experiment", DigitsConfig.experiment)
+    if values.pop("engine", False):
+        # What a report reads besides the fields.
+        for described in ("metrics", "about"):
+            values.pop(described, None)
+        if name not in EXPERIMENTS:
+            # An experiment of one's own: only its file knows its other fields.
+            known: dict[str, Any] = {k: values[k] for k in field_types(EngineConfig) if k in values}
+            return EngineConfig(**known)
     if name not in EXPERIMENTS:
         raise UserError(f"config.json has an unknown experiment {name!r}")
     kinds = field_types(EXPERIMENTS[name])

@@ -1,5 +1,6 @@
 """The files of a run: written so that a kill at any moment loses at most one unfinished block."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -8,13 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from experiments.base_config import BaseConfig, differing_fields, to_json
-from experiments.config_files import from_json
-from experiments.errors import UserError
+from experiments.config_files import EXPERIMENTS, from_json
+from experiments.errors import UserError, disk_errors
 
 Record = dict[str, Any]
 _Config = TypeVar("_Config", bound=BaseConfig)
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.json", "env.json", "metrics.jsonl", "results.json"
-_END = "end"
+_END, _PART = "end", ".part"
 
 
 class RunDirectory(Generic[_Config]):
@@ -28,41 +29,44 @@ class RunDirectory(Generic[_Config]):
         self.path = path
         self.config = config
         self._metrics = metrics
-        self.blocks, complete, self.dropped = read_blocks(path / METRICS)
-        metrics.truncate(complete)
+        self.blocks, self._complete, self.dropped = read_blocks(path / METRICS)
+        metrics.truncate(self._complete)
 
     @classmethod
     def open(cls, path: Path, config: _Config) -> "RunDirectory[_Config]":
         """Starts a run, or continues one of the same config; another config is a UserError."""
         wanted = to_json(config)
-        if path.exists() and not path.is_dir():
-            raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
-        if (path / CONFIG).exists():
-            there = to_json(read_config(path))
-            fields = differing_fields(there, wanted)
-            if fields:
-                raise UserError(_other_config(path, there, wanted, fields))
-        elif path.exists() and any(path.iterdir()):
-            raise UserError(f"{path} is not empty and holds no {CONFIG}; choose another --out")
-        path.mkdir(parents=True, exist_ok=True)
-        metrics = (path / METRICS).open("ab")
+        _check(path, config)
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            # Without a buffer nothing that could not be written is tried again when it is closed.
+            metrics = (path / METRICS).open("ab", buffering=0)
         try:
-            # The lock goes with the process, however it ends.
-            fcntl.flock(metrics, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(path, metrics)
+            # Another process may have begun a run, or ended one, since it was looked at.
+            _check(path, config)
+            if not (path / CONFIG).exists():
+                write_json(path / CONFIG, wanted)
+            return cls(path, config, metrics)
+        except BaseException:
             metrics.close()
-            raise UserError(f"{path} is being written by another process") from None
-        if not (path / CONFIG).exists():
-            write_json(path / CONFIG, wanted)
-        return cls(path, config, metrics)
+            raise
 
     def append(self, block: str, records: Sequence[Record]) -> None:
-        """Writes the records of one block and its end in one piece, to the disk."""
+        """Writes the records of one block and its end, to the disk; all of them or none."""
         end = {"kind": _END, "block": block, "records": len(records)}
         lines = [json.dumps(record, allow_nan=False) + "\n" for record in (*records, end)]
-        self._metrics.write("".join(lines).encode())
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
+        rest = memoryview("".join(lines).encode())
+        size = len(rest)
+        with disk_errors(self.path / METRICS):
+            try:
+                while rest:
+                    rest = rest[self._metrics.write(rest) :]
+                os.fsync(self._metrics.fileno())
+            except BaseException:
+                self._metrics.truncate(self._complete)
+                raise
+        self._complete += size
         self.blocks[block] = list(records)
 
     def close(self) -> None:
@@ -136,9 +140,55 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a text file in one step: a reader sees the old or the new one, whole."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary = path.with_name(path.name + _PART)
+    with disk_errors(path), temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        # Otherwise the name could reach the disk before the text.
+        os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def _check(path: Path, config: BaseConfig) -> None:
+    """Raises a UserError where a directory cannot hold a run of a config."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
+    if (path / CONFIG).exists():
+        there, wanted = _recorded(path, config), to_json(config)
+        fields = differing_fields(there, wanted)
+        if fields:
+            raise UserError(_other_config(path, there, wanted, fields))
+    elif path.exists() and any(not _of_a_beginning(file) for file in path.iterdir()):
+        raise UserError(f"{path} is not empty and holds no {CONFIG}; choose another --out")
+
+
+def _recorded(path: Path, config: BaseConfig) -> Record:
+    """Returns the config of a run as it stands there; a field newer than the run has its default.
+
+    Only the file of an experiment of one's own knows all of its fields.
+    """
+    there = read_json(path / CONFIG)
+    if there.get("experiment", config.experiment) in EXPERIMENTS:
+        return to_json(from_json(there))
+    fields = dataclasses.fields(config)
+    known = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    return {**there, **{n: v for n, v in json.loads(json.dumps(known)).items() if n not in there}}
+
+
+def _of_a_beginning(file: Path) -> bool:
+    """Says whether a kill leaves such a file before a run has its config."""
+    empty_metrics = file.name == METRICS and file.stat().st_size == 0
+    return empty_metrics or file.name == CONFIG + _PART
+
+
+def _lock(path: Path, metrics: BinaryIO) -> None:
+    try:
+        # The lock goes with the process, however it ends.
+        fcntl.flock(metrics, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{path} is being written by another process") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be locked for one process: {error.strerror}") from error
 
 
 def _parse(line: bytes) -> Record | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
-from experiments.digits.config import DigitsConfig
+from experiments.engine.config import EngineConfig
 from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import read_config
@@ -21,10 +21,10 @@ from experiments.words.config import WordsConfig
 def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool) -> bool:
     """Runs what is missing of a comparison; returns False where nothing was."""
     match config:
-        case DigitsConfig():
-            from experiments.digits import comparison as digits
+        case EngineConfig():
+            from experiments.engine import comparison as engine
 
-            return digits.compare(config, path, display, retry_failed)
+            return engine.compare(config.with_reference(), path, display, retry_failed)
         case ShakespeareConfig():
             from experiments.shakespeare import comparison as shakespeare
 
@@ -47,12 +47,10 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
 def write_report(path: Path) -> list[str]:
     """Writes the report of a run; returns its tables for the terminal."""
     match config := read_config(path):
-        case DigitsConfig():
-            from experiments.digits import report, tables
+        case EngineConfig():
+            from experiments.engine import report as engine_report
 
-            results = report.write_report(path)
-            shown = [tables.main_table(results)]
-            return [*shown, tables.difference_table(results)] if results["comparisons"] else shown
+            return engine_report.write_report(path)
         case ModelConfig():
             raise UserError(f"{path} is a run of `train`, which has no report; see `sample`")
         case ShakespeareConfig():
@@ -81,6 +79,10 @@ def write_report(path: Path) -> list[str]:
 def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[str]]:
     """Trains one model as far as it is not; returns whether anything was done, and tables."""
     match config:
+        case EngineConfig():
+            from experiments.engine import comparison as engine
+
+            return engine.train(config, path, display), write_report(path)
         case ShakespeareConfig():
             from experiments.shakespeare import training
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from experiments.digits.config import DigitsConfig
-from experiments.errors import UserError, did_you_mean
-from softmax_variants.variants import VARIANTS, Variant
+from experiments.engine.task import Variant
+from softmax_variants import variants as rows
+from softmax_variants.variants import VARIANTS
 
 REFERENCE = "softmax"
 Objective = Literal["loss", "nll", "log_softmax"]
@@ -65,11 +66,23 @@ class Contender:
         sparse = "smoothed NLL" if self.program.sparse else "NLL"
         return words.get(self.program.objective, sparse)
 
+    @property
+    def variant(self) -> Variant:
+        """The contender as the engine takes it."""
+        return Variant(
+            name=self.name,
+            settings={"program": self.program},
+            fixed=self.parameters,
+            group=self.group,
+            about=f"{self.training}; {self.formula}",
+            map=self.program.variant,
+        )
+
 
 def all_contenders(config: DigitsConfig) -> dict[str, Contender]:
     """Returns every contender that can take part, softmax first, the sweeps last."""
-    rows = [VARIANTS[REFERENCE], *(v for v in VARIANTS.values() if v.name != REFERENCE)]
-    found = [_from_variant(v) for v in rows if v.name not in _REPLACED and _takes_part(v)]
+    first = [VARIANTS[REFERENCE], *(v for v in VARIANTS.values() if v.name != REFERENCE)]
+    found = [_from_variant(v) for v in first if v.name not in _REPLACED and _takes_part(v)]
     if "entmax" in VARIANTS:
         found += _entmax_contenders(VARIANTS["entmax"], fixed=(1.25, 1.5, 1.75))
     softmax = VARIANTS[REFERENCE]
@@ -80,29 +93,16 @@ def all_contenders(config: DigitsConfig) -> dict[str, Contender]:
     return {contender.name: contender for contender in found}
 
 
-def chosen_contenders(config: DigitsConfig) -> list[Contender]:
-    """Returns the contenders that the config names, softmax first."""
-    known = all_contenders(config)
-    for name in config.variants:
-        if name not in known:
-            raise UserError(
-                f"variants: unknown contender {name!r}{did_you_mean(name, known)}; "
-                "`python -m experiments list` prints all"
-            )
-    wanted = {REFERENCE, *(config.variants or known)}
-    return [contender for name, contender in known.items() if name in wanted]
-
-
-def _takes_part(variant: Variant) -> bool:
+def _takes_part(variant: rows.Variant) -> bool:
     return not variant.stochastic or variant.name in _WITH_NOISE
 
 
-def _from_variant(variant: Variant) -> Contender:
+def _from_variant(variant: rows.Variant) -> Contender:
     objective: Objective = "nll" if variant.loss is None else "loss"
     return _variation(variant, variant.name, objective, dict(variant.parameters))
 
 
-def _entmax_contenders(variant: Variant, fixed: tuple[float, ...]) -> list[Contender]:
+def _entmax_contenders(variant: rows.Variant, fixed: tuple[float, ...]) -> list[Contender]:
     """Entmax at fixed alphas and with alpha learned, on its own loss and on the NLL.
 
     Its own loss falls as alpha grows, whatever the data, so that alone cannot choose an alpha:
@@ -118,7 +118,7 @@ def _entmax_contenders(variant: Variant, fixed: tuple[float, ...]) -> list[Conte
 
 
 def _variation(
-    variant: Variant,
+    variant: rows.Variant,
     name: str,
     objective: Objective,
     parameters: Mapping[str, Any],

@@ -80,20 +80,26 @@ def split(labels: Int[np.ndarray, " images"], config: Sampling, seed: int) -> Pa
     return Parts(np.sort(train), np.sort(validation), np.sort(test))
 
 
-def load_data(config: Sampling) -> Data:
-    """Returns the digits as each seed sees them."""
-    images, labels = load_images()
+def parts_of(labels: Int[np.ndarray, " images"], config: Sampling, seed: int) -> Parts:
+    """Returns the split of a seed; fractions and batches that do not fit are a UserError."""
     try:
-        splits = [split(labels, config, seed) for seed in seeds(config)]
+        parts = split(labels, config, seed)
     except ValueError as error:
         raise UserError(f"test_fraction, validation_fraction: no stratified split: {error}") from (
             error
         )
-    if config.batch_size > splits[0].train.size:
+    if config.batch_size > parts.train.size:
         raise UserError(
-            f"batch_size: expected at most the {splits[0].train.size} training images, "
+            f"batch_size: expected at most the {parts.train.size} training images, "
             f"got {config.batch_size}"
         )
+    return parts
+
+
+def load_data(config: Sampling) -> Data:
+    """Returns the digits as each seed sees them."""
+    images, labels = load_images()
+    splits = [parts_of(labels, config, seed) for seed in seeds(config)]
     stacked = [np.stack(rows) for rows in zip(*splits, strict=True)]
     parts = [array for rows in stacked for array in (images[rows], labels[rows])]
     return Data(*parts)

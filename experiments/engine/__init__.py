@@ -1,1 +1,1 @@
-"""One training engine for any task: training, comparison, reports."""
+"""One engine for comparisons by training: tuning, seeds at once, checkpoints, records, reports."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from experiments.engine import report_tables, tables
 from experiments.engine.drawings import Drawings, draw
 from experiments.engine.method import method_of
-from experiments.engine.results import summarise
+from experiments.engine.results import chosen, summarise
 from experiments.engine.summary import sentences
 from experiments.errors import UserError
 from experiments.page import (
@@ -76,14 +76,14 @@ def read_run(path: Path) -> Run:
             for record, line in zip(blocks[name], lines[name], strict=True)
             if record["kind"] == "test"
         ]
-        for name in config["variants"]
+        for name in chosen(config)
         if name in blocks
     }
     return Run(path, summarise(config, blocks), environment, tests)
 
 
-def write_report(path: Path) -> Figures:
-    """Writes all that follows from the records of a run, and returns its figures."""
+def write_report(path: Path) -> list[str]:
+    """Writes all that follows from the records of a run; returns its tables for the terminal."""
     run = read_run(path)
     results = run.results
     write_json(path / RESULTS, results)
@@ -97,7 +97,7 @@ def write_report(path: Path) -> Figures:
     (path / "tables").mkdir(exist_ok=True)
     for name, text in tables.csv_tables(results).items():
         write_text(path / "tables" / name, text)
-    return results
+    return tables.all_tables(results)
 
 
 def _sections(run: Run, drawings: Drawings) -> list[str]:

@@ -45,9 +45,10 @@ def summarise(config: Config, blocks: Blocks) -> dict[str, Any]:
       config: What config.json holds.
       blocks: The finished blocks of metrics.jsonl.
     """
-    names = [name for name in config["variants"] if name in blocks]
+    variants = chosen(config)
+    names = [name for name in variants if name in blocks]
     contenders = [_contender(config, blocks, name) for name in names]
-    reference = contenders[0] if names and names[0] == config["variants"][0] else None
+    reference = contenders[0] if names[:1] == variants[:1] and names else None
     metrics = dict(config["metrics"])
     against = reference.tests if reference else {}
     compared = [
@@ -58,13 +59,13 @@ def summarise(config: Config, blocks: Blocks) -> dict[str, Any]:
     return {
         "config": dict(config),
         "experiment": config["experiment"],
-        "reference": config["variants"][0],
+        "reference": variants[0],
         "metrics": metrics,
         "selected_by": next(iter(metrics)),
         "confidence": config["confidence"],
         "comparisons": len(compared),
         "seeds": _seeds(config),
-        "unfinished": [name for name in config["variants"] if name not in blocks],
+        "unfinished": [name for name in variants if name not in blocks],
         "budget": _budget(contenders),
         "contenders": [
             _figures(config, blocks, contender, metrics)
@@ -78,6 +79,11 @@ def summarise(config: Config, blocks: Blocks) -> dict[str, Any]:
             for contender in contenders
         ],
     }
+
+
+def chosen(config: Config) -> list[str]:
+    """Returns the names of the variants of a run, the reference first."""
+    return list(config["variants"] or config["about"])
 
 
 def _contender(config: Config, blocks: Blocks, name: str) -> Contender:
@@ -234,7 +240,7 @@ def _speed(config: Config, blocks: Blocks, name: str) -> Record:
     for record in blocks.get(SPEED, []):
         if "steps_per_second" in record:
             rounds.setdefault(record["contender"], {})[record["round"]] = record["steps_per_second"]
-    own, other = rounds.get(name, {}), rounds.get(config["variants"][0], {})
+    own, other = rounds.get(name, {}), rounds.get(chosen(config)[0], {})
     ratios = [rate / other[number] for number, rate in own.items() if number in other]
     level = config["confidence"]
     return {

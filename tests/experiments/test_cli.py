@@ -40,11 +40,12 @@ def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (("compare", DIGITS, "--hidden", "8", "big"), ["--hidden", "an integer", "'big'"]),
         (("compare", DIGITS, "--smoothing", "low"), ["--smoothing", "a number", "'low'"]),
         (("compare", DIGITS, "--optimizer", "adan"), ["'sgd'", "did you mean 'adam'?"]),
-        (("compare", DIGITS, "--seeds", "0"), ["seeds", "at least 2", "got 0"]),
+        (("compare", DIGITS, "--seeds", "0"), ["seeds", "1 or more", "got 0"]),
         (("compare", DIGITS, "--test-fraction", "1.5"), ["test_fraction", "got 1.5"]),
         (("compare", DIGITS, "--validation-fraction", "0.9"), ["validation_fraction", "got 0.9"]),
-        (("compare", DIGITS, "--learning-rates", "0.1", "nan"), ["learning_rates", "nan"]),
-        (("compare", DIGITS, "--learning-rates"), ["learning_rates", "got ()"]),
+        (("compare", DIGITS, "--temperatures", "0.1", "nan"), ["temperatures", "nan"]),
+        (("compare", DIGITS, "--learning-rate-high", "1e-9"), ["learning_rate_high", "at least"]),
+        (("train", DIGITS, "--variant", "sparsmax"), ["variants", "did you mean 'sparsemax'?"]),
         (("compare", DIGITS, "--evaluations", "7"), ["evaluations", "divisor of steps", "got 7"]),
         (("compare", DIGITS, "--bases", "-2"), ["bases", "positive", "-2.0"]),
         (("compare", DIGITS, "--variants", "sparsmax"), ["'sparsmax'", "mean 'sparsemax'?"]),
@@ -119,8 +120,8 @@ def test_batch_larger_than_training_part_is_named(
         ),
         (
             "from experiments.digits.config import DigitsConfig\n"
-            "def get_config():\n    return DigitsConfig(learning_rates=[0.1])",
-            ["learning_rates: expected a tuple of numbers, got [0.1]"],
+            "def get_config():\n    return DigitsConfig(temperatures=[0.1])",
+            ["temperatures: expected a tuple of numbers, got [0.1]"],
         ),
     ],
 )
@@ -139,16 +140,16 @@ def test_overrides_reach_the_config_with_their_types() -> None:
 
     parser = Parser()
     add_overrides(parser, DigitsConfig)
-    text = "--seeds 3 --hidden --learning-rates 0.1 2 --optimizer sgd --variants a b"
+    text = "--seeds 3 --hidden --temperatures 0.1 2 --optimizer sgd --variants a b"
     given = given_overrides(parser.parse_args(text.split()), DigitsConfig)
     assert given == {
         "seeds": 3,
         "hidden": (),
-        "learning_rates": (0.1, 2.0),
+        "temperatures": (0.1, 2.0),
         "optimizer": "sgd",
         "variants": ("a", "b"),
     }
-    assert isinstance(given["learning_rates"][1], float)
+    assert isinstance(given["temperatures"][1], float)
     assert dataclasses.replace(DigitsConfig(), **given).seeds == 3
 
 
@@ -165,7 +166,7 @@ def test_a_dot_in_a_flag_is_a_hyphen() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "default"),
     [
-        (("compare", "--help"), DigitsConfig, "[an integer; default: 10]"),
+        (("compare", "--help"), DigitsConfig, "[an integer; default: 300]"),
         (("compare", WORDS, "--help"), WordsConfig, "[any of 'skipgram', 'ngram'; default:"),
     ],
 )

@@ -26,12 +26,13 @@ from experiments.digits.config import DigitsConfig
 def get_config():
     return DigitsConfig(
         variants=("sparsemax", "softmax_temperature_2"), seeds=2, hidden=(), steps=30,
-        evaluations=3, learning_rates=(0.01, 0.1), speed_rounds=1,
+        evaluations=3, learning_rate_low=0.01, learning_rate_high=0.1, trials=2, tuning_seeds=1,
+        speed_rounds=1,
     )
 """
 
 
-# Stays where it is once a contender is on the disk: a signal then meets a run that is not over.
+# Stays where it is once softmax is on the disk: a signal then meets a run that is not over.
 WAITING = """
 import sys
 import time
@@ -44,7 +45,8 @@ append = RunDirectory.append
 
 def append_and_wait(self, block, records):
     append(self, block, records)
-    time.sleep(120)
+    while block == "softmax" and not (self.path / "go").exists():
+        time.sleep(0.01)
 
 
 RunDirectory.append = append_and_wait
@@ -85,54 +87,54 @@ def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def figures(run: Path) -> Any:
-    """The results of a run without what is timed."""
-    results = json.loads((run / "results.json").read_text())
-    for contender in results["contenders"]:
-        for name in ("steps_per_second", "speed_ratio", "compile_seconds", "train_seconds"):
-            del contender[name]
-    return results
+def records(run: Path, timed: bool = False) -> list[dict[str, Any]]:
+    """The records of a run without what is timed."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    if timed:
+        return lines
+    kept = [line for line in lines if line["kind"] != "speed" and line.get("block") != "speed"]
+    return [{k: v for k, v in line.items() if not k.endswith("seconds")} for line in kept]
+
+
+def of_kind(run: Path, kind: str, **wanted: Any) -> list[dict[str, Any]]:
+    found = [line for line in records(run) if line["kind"] == kind]
+    return [line for line in found if wanted.items() <= line.items()]
+
+
+def outcomes(run: Path) -> dict[str, dict[str, Any]]:
+    return {line["contender"]: line for line in of_kind(run, "outcome")}
 
 
 def test_loss_falls_and_the_model_learns(finished: Path) -> None:
-    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     for name in ("softmax", "sparsemax", "softmax_temperature_2"):
+        assert outcomes(finished)[name]["status"] == "trained"
         for seed in (0, 1):
-            steps = [
-                line
-                for line in lines
-                if line["kind"] == "evaluation"
-                and (line["contender"], line["seed"]) == (name, seed)
-            ]
+            steps = of_kind(finished, "evaluation", contender=name, seed=seed)
             assert [line["step"] for line in steps] == [10, 20, 30]
+            assert [line["examples"] for line in steps] == [640, 1280, 1920]
             assert steps[-1]["train_loss"] < 0.8 * steps[0]["train_loss"]
-            assert steps[-1]["validation_accuracy"] > 0.6
+            assert steps[-1]["validation"]["accuracy"] > 0.6
+            assert steps[1]["flops"] == 2 * steps[0]["flops"] > 1e5
 
 
 def test_figures_have_the_properties_of_their_maps(finished: Path) -> None:
-    by_name = {c["name"]: c for c in figures(finished)["contenders"]}
-    assert by_name["softmax"]["metrics"]["support"]["estimate"] == 10.0
-    assert by_name["sparsemax"]["metrics"]["support"]["estimate"] < 6.0
-    for contender in by_name.values():
-        assert contender["status"] == "trained"
-        assert contender["metrics"]["mass"]["estimate"] == pytest.approx(1.0, abs=1e-5)
-        assert sum(contender["learning_rates"].values()) == 2
-    assert by_name["softmax"]["differences"] == {}
-    assert by_name["sparsemax"]["differences"]["support"]["estimate"] < 0
+    support = {
+        line["contender"]: line["metrics"]["support"] for line in of_kind(finished, "test", seed=1)
+    }
+    assert support["softmax"] == support["softmax_temperature_2"] == 10.0
+    assert support["sparsemax"] < 6.0
+    for line in of_kind(finished, "test"):
+        assert line["metrics"]["mass"] == pytest.approx(1.0, abs=1e-5)
+        assert sum(line["bins"]["count"]) == 360
 
 
-def test_each_seed_takes_the_rate_with_the_lowest_validation_brier_score(finished: Path) -> None:
-    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    for test in (line for line in lines if line["kind"] == "test"):
-        of_test = [
-            line
-            for line in lines
-            if line["kind"] == "tuning"
-            and (line["contender"], line["seed"]) == (test["contender"], test["seed"])
-        ]
-        assert len(of_test) == 2
-        best = min(of_test, key=lambda line: line["validation_brier"])
-        assert test["learning_rate"] == best["learning_rate"]
+def test_every_variant_takes_the_candidate_that_is_best_on_validation(finished: Path) -> None:
+    for name in ("softmax", "sparsemax", "softmax_temperature_2"):
+        trials = of_kind(finished, "trial", contender=name)
+        assert [(t["trial"], t["seed"]) for t in trials] == [(0, 0), (1, 0)]
+        assert [t["learning_rate"] for t in trials] == [0.01, pytest.approx(0.1)]
+        best = min(trials, key=lambda line: line["validation"]["brier"])
+        assert outcomes(finished)[name]["learning_rate"] == best["learning_rate"]
 
 
 def stopped_after_one_contender(config: Path, out: Path, how: int) -> tuple[int, str]:
@@ -140,13 +142,13 @@ def stopped_after_one_contender(config: Path, out: Path, how: int) -> tuple[int,
     process = start(config, out, waiting=True)
     metrics = out / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while not (metrics.exists() and b'"end"' in metrics.read_bytes()):
+    while not (metrics.exists() and b'"block": "softmax"' in metrics.read_bytes()):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(how)
+    (out / "go").touch()
     _, stderr = process.communicate(timeout=60)
-    assert not (out / "results.json").exists()
     return process.returncode, stderr
 
 
@@ -174,19 +176,19 @@ def test_a_killed_run_continues_to_the_same_figures(
     assert again.returncode == 0, stderr
     assert "finished and are loaded" in stderr
     assert metrics.read_bytes().startswith(trained)
-    assert figures(out) == figures(finished)
+    assert records(out) == records(finished)
 
 
 def test_a_finished_run_prints_its_table_and_changes_nothing(
     config: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {name: (finished / name).read_bytes() for name in ("metrics.jsonl", "results.json")}
+    before = (finished / "metrics.jsonl").read_bytes()
     assert cli.main(["compare", str(config), "--out", str(finished)]) == 0
     captured = capsys.readouterr()
     assert "nothing was trained" in captured.err
     assert "sparsemax" in captured.out
     assert max(len(line) for line in captured.out.splitlines()) <= 118
-    assert before == {name: (finished / name).read_bytes() for name in before}
+    assert before == (finished / "metrics.jsonl").read_bytes()
 
 
 def test_a_run_of_another_config_is_left_alone(
@@ -199,16 +201,6 @@ def test_a_run_of_another_config_is_left_alone(
     assert line.count("\n") == 1
     assert "steps (30 there, 60 here)" in line
     assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
-
-
-def test_report_computes_the_same_figures_from_the_records(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = (finished / "results.json").read_bytes()
-    (finished / "results.json").unlink()
-    assert cli.main(["report", str(finished)]) == 0
-    assert (finished / "results.json").read_bytes() == before
-    assert "report.html" in capsys.readouterr().out
 
 
 def test_environment_says_what_the_run_ran_on(finished: Path) -> None:
@@ -241,46 +233,41 @@ def test_variants_that_fail_or_diverge_stay_in_the_table_with_the_reason(
     flags = ["--variants", "broken", "wild", "still", "--temperatures", "--bases"]
     assert cli.main(["compare", str(config), "--out", str(tmp_path / "run"), *flags]) == 0
     captured = capsys.readouterr()
-    assert "broken (failed): NotImplementedError: the map is away today" in captured.out
-    assert "wild (diverged): not finite for 2 of 2 seeds" in captured.out
-    assert "still (unmoved): its gradient is zero" in captured.out
-    by_name = {c["name"]: c for c in figures(tmp_path / "run")["contenders"]}
-    assert {n: c["status"] for n, c in by_name.items()} == {
+    found = outcomes(tmp_path / "run")
+    assert {name: line["status"] for name, line in found.items()} == {
         "softmax": "trained",
         "broken": "failed",
         "wild": "diverged",
         "still": "unmoved",
     }
-    assert by_name["broken"]["differences"] == by_name["wild"]["differences"] == {}
+    assert "NotImplementedError: the map is away today" in found["broken"]["why"]
+    assert "not finite from step 1 on (seeds 0, 1)" in found["wild"]["why"]
+    assert "its gradient is zero" in found["still"]["why"]
+    assert "the map is away today" in captured.err
     # All classes tie in `still`: one in ten is right by chance, and so is its accuracy.
-    assert by_name["still"]["metrics"]["accuracy"]["estimate"] == pytest.approx(0.1)
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert "the map is away today" in page
+    (test,) = of_kind(tmp_path / "run", "test", contender="still", seed=0)
+    assert test["metrics"]["accuracy"] == pytest.approx(0.1)
 
 
 def test_learned_alpha_starts_between_its_ends_and_moves(tmp_path: Path, config: Path) -> None:
     out = tmp_path / "run"
     flags = ["--variants", "entmax_learned_nll", "--temperatures", "--bases", "--steps", "60"]
     assert cli.main(["compare", str(config), "--out", str(out), *flags]) == 0
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    alphas = [line["learned"]["alpha"] for line in lines if "learned" in line]
+    alphas = [t["learned"]["alpha"] for t in of_kind(out, "test", contender="entmax_learned_nll")]
     assert len(alphas) == 2
     assert all(1.0 < alpha < 2.0 for alpha in alphas)
     assert all(abs(alpha - 1.5) > 1e-3 for alpha in alphas)
 
 
-def test_every_program_starts_from_the_same_weights() -> None:
-    from experiments.digits import data, train
+def test_every_variant_starts_from_the_same_weights() -> None:
     from experiments.digits.config import DigitsConfig
 
-    config = DigitsConfig(seeds=2, hidden=(8,), learning_rates=(0.1, 0.2))
-    task = train.Task.make(config, data.load_data(config))
-    table = contenders.all_contenders(config)
+    config = DigitsConfig(hidden=(8,))
+    task, table = config.make_task(), {v.name: v for v in config.make_variants()}
     one, other = (
-        train.initial_state(task, table[name].program)[0]["layers"]
+        task.initial(3, table[name].settings)["layers"]
         for name in ("softmax", "entmax_learned_nll")
     )
     for layer, twin in zip(one, other, strict=True):
         np.testing.assert_array_equal(layer["weight"], twin["weight"])
-        np.testing.assert_array_equal(layer["weight"][0], layer["weight"][1])
-        assert not np.array_equal(layer["weight"][0, 0], layer["weight"][0, 1])
+        assert not np.array_equal(layer["weight"], task.initial(4, table["softmax"].settings))

@@ -1,0 +1,45 @@
+"""The candidates that tuning tries: as many for every variant, whatever it has to tune."""
+
+from typing import NamedTuple
+
+from experiments.engine.config import EngineConfig
+from experiments.engine.task import Range, Variant
+
+_PRIMES = (2, 3, 5, 7, 11, 13)
+
+
+class Candidate(NamedTuple):
+    """One setting of what is tuned."""
+
+    learning_rate: float
+    tuned: dict[str, float]
+
+
+def candidates(config: EngineConfig, variant: Variant) -> list[Candidate]:
+    """Returns points that fill the ranges evenly: Hammersley's set, the learning rate first.
+
+    The learning rates are the same for every variant, from the least to the largest.
+    """
+    rates = Range(config.learning_rate_low, config.learning_rate_high)
+    names = sorted(variant.tuned)
+    if len(names) > len(_PRIMES):
+        raise ValueError(f"{variant.name} tunes {len(names)} numbers, expected {len(_PRIMES)}")
+    if config.trials == 1:
+        middle = {name: variant.tuned[name].at(0.5) for name in names}
+        return [Candidate(rates.at(0.5), middle)]
+    found = []
+    for number in range(config.trials):
+        rate = rates.at(number / (config.trials - 1))
+        places = [_radical_inverse(number + 1, prime) for prime in _PRIMES[: len(names)]]
+        chosen = {n: variant.tuned[n].at(place) for n, place in zip(names, places, strict=True)}
+        found.append(Candidate(rate, chosen))
+    return found
+
+
+def _radical_inverse(number: int, base: int) -> float:
+    """Returns the digits of a number behind the point, in reverse: van der Corput's sequence."""
+    value, unit = 0.0, 1.0 / base
+    while number:
+        number, digit = divmod(number, base)
+        value, unit = value + digit * unit, unit / base
+    return value

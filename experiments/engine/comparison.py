@@ -1,0 +1,362 @@
+"""Tune, train, test and time every variant with the same budget, and go on where it stopped."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from experiments import mesh as meshes
+from experiments.blocks import attempt, is_missing, open_run, outcome
+from experiments.checkpoints import open_checkpoints
+from experiments.compiling import AheadOfTime
+from experiments.engine.candidates import Candidate, candidates
+from experiments.engine.config import EngineConfig
+from experiments.engine.programs import NEVER, Programs, compile_programs
+from experiments.engine.task import Judgement, Task, Variant, first_metric
+from experiments.engine.training import Progress, Saved, Training, models_of
+from experiments.errors import RunFailed, UserError
+from experiments.interrupts import Stop, stop_on_signals
+from experiments.progress import Display
+from experiments.run_directory import Record, RunDirectory, read_run
+from experiments.statistics import finite
+from experiments.timing import in_turns
+
+SPEED, STATES = "speed", "states"
+# What decides a compiled program: the variant's own part, how many models, how many steps.
+Key = tuple[tuple[Any, ...], int, int]
+
+
+def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bool = False) -> bool:
+    """Runs what is missing of a comparison; returns False where nothing was.
+
+    Args:
+      config: What to compare.
+      path: The run directory, new or of the same config.
+      display: Where progress is shown.
+      retry_failed: Whether variants that failed earlier are tried again.
+    """
+    variants, task, mesh = config.chosen_variants(), config.make_task(), _mesh(config)
+    with (
+        open_run(config, path, display, budget(config, mesh), "variant") as run,
+        stop_on_signals() as stop,
+    ):
+        missing = [v for v in variants if is_missing(run, v.name, retry_failed)]
+        timed = not config.speed_rounds or SPEED in run.blocks
+        if not missing and timed:
+            return False
+        if len(missing) < len(variants):
+            done = f"{len(variants) - len(missing)} of {len(variants)}"
+            display.note(f"{done} variants are finished and are loaded")
+        able = [v for v in variants if v in missing or outcome(run, v.name) != "failed"]
+        keys = [key for v in missing for key in _keys(config, v)]
+        keys += [] if timed else [_final_key(config, v) for v in able]
+        by_program = {v.program: v for v in variants}
+        jobs = {
+            key: functools.partial(_compile, task, config, by_program[key[0]], key, mesh)
+            for key in dict.fromkeys(keys)
+        }
+        with closing(AheadOfTime(jobs)) as programs:
+            work = Comparison(run, task, mesh, programs, display, stop, retry_failed)
+            with display.stage("training", len(missing) * steps_of(config), "steps"):
+                for variant in missing:
+                    work.make(variant)
+            if not timed:
+                work.time_all([v for v in able if outcome(run, v.name) != "failed"])
+    return True
+
+
+def train(config: EngineConfig, path: Path, display: Display) -> bool:
+    """Runs what is missing of the training of one variant; returns False where nothing was.
+
+    Its state is saved at every evaluation. A loss that is not finite ends it, and the newest
+    checkpoint is the last state that was good.
+    """
+    (variant,) = config.chosen_variants()
+    done = compare(config, path, display)
+    _, blocks, _ = read_run(path, EngineConfig)
+    ending = blocks[variant.name][-1]
+    if ending["status"] in ("diverged", "failed"):
+        raise RunFailed(f"{path}: {variant.name} {ending['status']}: {ending['why']}")
+    return done
+
+
+def budget(config: EngineConfig, mesh: Mesh) -> str:
+    """Says what every variant gets."""
+    low, high = config.learning_rate_low, config.learning_rate_high
+    tuning = (
+        f"{config.trials} candidates with {config.tuning_seeds} seeds and "
+        f"{config.steps_of_tuning} steps each, learning rates from {low:g} to {high:g}, chosen on "
+        "validation data; then "
+        if config.trials > 1
+        else ""
+    )
+    shared = f"; {meshes.describe(mesh)}" if mesh.size > 1 else ""
+    return (
+        f"every variant gets {tuning}{config.seeds} seeds with {config.steps} {config.optimizer} "
+        f"steps of {config.batch_size}{shared}"
+    )
+
+
+def steps_of(config: EngineConfig) -> int:
+    """Returns the steps that a variant takes, of all its models together as one."""
+    return config.steps + (config.steps_of_tuning if config.trials > 1 else 0)
+
+
+def _mesh(config: EngineConfig) -> Mesh:
+    mesh = meshes.make_mesh(config.mesh_seeds, config.mesh_data, config.mesh_classes)
+    meshes.expect_divides(mesh, meshes.SEEDS, config.seeds, "seeds")
+    if config.trials > 1:
+        models = config.trials * config.tuning_seeds
+        meshes.expect_divides(mesh, meshes.SEEDS, models, "trials times tuning_seeds")
+    meshes.expect_divides(mesh, meshes.DATA, config.batch_size, "batch_size")
+    return mesh
+
+
+def _final_key(config: EngineConfig, variant: Variant) -> Key:
+    return variant.program, config.seeds, config.steps
+
+
+def _keys(config: EngineConfig, variant: Variant) -> list[Key]:
+    models = config.trials * config.tuning_seeds
+    tuning = (variant.program, models, config.steps_of_tuning)
+    return [*([tuning] if config.trials > 1 else []), _final_key(config, variant)]
+
+
+def _compile(task: Task, config: EngineConfig, variant: Variant, key: Key, mesh: Mesh) -> Programs:
+    _, shapes = variant.program
+    return compile_programs(task, config, variant.settings, shapes, key[1], key[2], mesh)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A comparison that is being made.
+
+    Attributes:
+      run: The open run.
+      task: What is trained.
+      mesh: What it is trained on.
+      programs: The compiled programs.
+      display: Where progress is shown.
+      stop: Whether a signal asks for an end.
+      again: Whether what failed is tried again.
+    """
+
+    run: RunDirectory[EngineConfig]
+    task: Task
+    mesh: Mesh
+    programs: AheadOfTime[Key, Programs]
+    display: Display
+    stop: Stop
+    again: bool
+
+    @property
+    def config(self) -> EngineConfig:
+        """The run's config."""
+        return self.run.config
+
+    def make(self, variant: Variant) -> None:
+        """Tunes, trains and tests a variant; one that fails leaves a block that says why."""
+        name, common = variant.name, {"contender": variant.name}
+        if self.config.trials > 1 and is_missing(self.run, f"tune/{name}", self.again):
+            work = functools.partial(self._tune, variant)
+            attempt(self.run, f"tune/{name}", common, work, self.display, lambda _: "")
+        work = functools.partial(self._train, variant)
+        attempt(self.run, name, common, work, self.display, self._shown)
+
+    def _shown(self, records: Sequence[Record]) -> str:
+        metric, _ = first_metric(self.task)
+        found = [r["metrics"][metric] for r in records if r["kind"] == "test"]
+        known = [value for value in found if value is not None]
+        return f"{metric} {np.mean(known):.4g}" if known else ""
+
+    def training(self, variant: Variant, chosen: Sequence[Candidate], tuning: bool) -> Training:
+        """Returns what trains the candidates, each with the seeds of tuning or with all."""
+        config = self.config
+        count = config.tuning_seeds if tuning else config.seeds
+        steps = config.steps_of_tuning if tuning else config.steps
+        seeds = range(config.first_seed, config.first_seed + count)
+        models = models_of(variant, chosen, seeds)
+        key = (variant.program, len(models.seeds), steps)
+        programs = self.programs.get(key)
+        return Training(self.task, config, variant.settings, models, steps, programs, self.mesh)
+
+    def _tune(self, variant: Variant) -> list[Record]:
+        """Tries every candidate; the best is that of the best mean on validation data."""
+        tried = candidates(self.config, variant)
+        training = self.training(variant, tried, tuning=True)
+        saved = self._trained(training, f"tune/{variant.name}", lambda _: None)
+        judged = training.judge(saved.state.params, "validation")
+        seeds = self.config.tuning_seeds
+        records: list[Record] = [
+            {"kind": "trial", "trial": i // seeds, "seed": int(training.models.seeds[i])}
+            | tried[i // seeds]._asdict()
+            | {"validation": _finite(one.metrics)}
+            for i, one in enumerate(judged)
+        ]
+        chosen = best(self.task, judged, seeds)
+        if chosen is None:
+            ending = {"status": "diverged", "why": "no candidate is finite for every seed"}
+            return [*records, {"kind": "outcome", **ending, "chosen": 0}]
+        return [*records, {"kind": "outcome", "status": "tuned", "why": "", "chosen": chosen}]
+
+    def _train(self, variant: Variant) -> list[Record]:
+        config = self.config
+        tried = candidates(config, variant)
+        chosen = tried[0]
+        if config.trials > 1:
+            tuning = self.run.blocks[f"tune/{variant.name}"][-1]
+            if tuning["status"] == "failed":
+                raise RuntimeError(f"tuning failed: {tuning['why']}")
+            chosen = tried[tuning["chosen"]]
+        training = self.training(variant, [chosen], tuning=False)
+        began = time.perf_counter()
+
+        def evaluate(progress: Progress) -> None:
+            self._note(variant, training, progress)
+
+        saved = self._trained(training, variant.name, evaluate)
+        params, lost = saved.state.params, meshes.fetch(saved.state.lost)
+        records = self._tests(training, params)
+        status, why = self._ending(training, lost, params)
+        programs = training.programs
+        return [
+            *records,
+            {
+                "kind": "outcome",
+                "status": status,
+                "why": why,
+                "learning_rate": chosen.learning_rate,
+                "tuned": chosen.tuned,
+                "lost": [int(step) for step in lost],
+                "parameters": programs.parameters,
+                "flops_per_step": programs.flops,
+                "temporary_bytes": programs.temporary,
+                "compile_seconds": round(programs.seconds, 3),
+                "train_seconds": round(time.perf_counter() - began, 3),
+            },
+        ]
+
+    def _trained(
+        self, training: Training, name: str, evaluate: Callable[[Progress], None]
+    ) -> Saved:
+        """Trains to the end from the newest checkpoint, and saves from time to time."""
+        began = training.begin()
+        with open_checkpoints(self.run.path / STATES / name, self.display.note) as kept:
+            found = kept.newest(began)
+            step, saved = found or (0, began)
+            if found:
+                self.display.note(f"{name}: goes on from step {step:,}")
+                self.display.advance(step)
+            since = time.perf_counter()
+            for progress in training.run(saved, step, self.display.advance):
+                saved = progress.saved
+                if progress.train_loss is not None:
+                    evaluate(progress)
+                if self._lost(saved):
+                    break
+                late = time.perf_counter() - since >= self.config.checkpoint_seconds
+                asked = self.stop.agreed()
+                if asked or late or (self._alone and progress.train_loss is not None):
+                    kept.save(progress.step, saved)
+                    since = time.perf_counter()
+                if asked:
+                    kept.wait()
+                    self.stop.leave()
+        return saved
+
+    @property
+    def _alone(self) -> bool:
+        """Whether this is the training of one variant by `train`."""
+        return self.config.trials == 1 and len(self.config.variants) == 1
+
+    def _lost(self, saved: Saved) -> bool:
+        """Says whether no model is finite any more: there is nothing left to train."""
+        return bool((meshes.fetch(saved.state.lost) != NEVER).all())
+
+    def _note(self, variant: Variant, training: Training, progress: Progress) -> None:
+        """Writes an evaluation, unless it is there already."""
+        block = f"{variant.name}/{progress.step}"
+        if block in self.run.blocks:
+            return
+        assert progress.train_loss is not None
+        judged = training.judge(progress.saved.state.params, "validation")
+        flops = training.programs.flops
+        common = {
+            "kind": "evaluation",
+            "contender": variant.name,
+            "step": progress.step,
+            "examples": progress.step * self.config.batch_size,
+            "flops": None if flops is None else flops * progress.step,
+            "seconds": round(progress.seconds, 4),
+        }
+        records = [
+            {**common, "seed": int(seed), "train_loss": finite(loss)}
+            | {"validation": _finite(one.metrics)}
+            for seed, loss, one in zip(
+                training.models.seeds, progress.train_loss, judged, strict=True
+            )
+        ]
+        self.run.append(block, records)
+
+    def _tests(self, training: Training, params: Any) -> list[Record]:
+        judged, learned = training.judge(params, "test"), training.learned(params)
+        return [
+            {"kind": "test", "seed": int(seed), "metrics": _finite(one.metrics), **one.details}
+            | ({"learned": _finite(numbers)} if numbers else {})
+            for seed, one, numbers in zip(training.models.seeds, judged, learned, strict=True)
+        ]
+
+    def _ending(self, training: Training, lost: np.ndarray, params: Any) -> tuple[str, str]:
+        if (lost != NEVER).any():
+            first = min(int(step) for step in lost if step != NEVER)
+            seeds = ", ".join(str(s) for s in training.models.seeds[lost != NEVER])
+            return "diverged", f"not finite from step {first + 1} on (seeds {seeds})"
+        if not training.moved(params):
+            return "unmoved", "its gradient is zero: the weights stayed as they were initialised"
+        return "trained", ""
+
+    def time_all(self, variants: Sequence[Variant]) -> None:
+        """Times a block of steps of each variant in turns, from its first weights."""
+        rounds = self.config.speed_rounds
+        rates = {variant.name: self._rate(variant) for variant in variants}
+        with self.display.stage("timing", rounds * len(rates), "blocks"):
+            records = in_turns(rates, rounds, lambda: self.display.advance(1))
+        self.run.append(SPEED, records)
+
+    def _rate(self, variant: Variant) -> Callable[[int], float]:
+        chosen = candidates(self.config, variant)[:1]
+        training = self.training(variant, chosen, tuning=False)
+        steps = range(0, training.programs.block * 2, training.programs.block)
+
+        def rate(_: int) -> float:
+            # The first block brings the data and the weights into the caches.
+            seconds = [0.0]
+            blocks = training.run(training.begin(), 0, lambda _: None)
+            seconds += [progress.seconds for _, progress in zip(steps, blocks, strict=False)]
+            return training.programs.block / (seconds[-1] - seconds[-2])
+
+        return rate
+
+
+def best(task: Task, judged: Sequence[Judgement], seeds: int) -> int | None:
+    """Returns the candidate with the best mean of the first metric; None if none is finite."""
+    metric, direction = first_metric(task)
+    if direction == "neither":
+        raise UserError(f"metrics: the first one chooses the candidate, and {metric} has no better")
+    values = np.asarray([one.metrics[metric] for one in judged], np.float64).reshape(-1, seeds)
+    means = values.mean(axis=1) * (1.0 if direction == "lower" else -1.0)
+    return (
+        int(np.argmin(np.where(np.isfinite(means), means, np.inf)))
+        if np.isfinite(means).any()
+        else None
+    )
+
+
+def _finite(numbers: dict[str, float]) -> Record:
+    return {name: finite(value) for name, value in numbers.items()}

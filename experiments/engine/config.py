@@ -1,0 +1,147 @@
+"""The fields that every experiment of the engine has."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from experiments.base_config import BaseConfig
+from experiments.errors import UserError, did_you_mean
+
+# jax takes seconds to import, which `--help` should not wait for.
+if TYPE_CHECKING:
+    from experiments.engine.task import Task, Variant
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineConfig(BaseConfig):
+    """What a comparison does; two runs with equal configs give equal results.
+
+    Attributes:
+      variants: The variants to train, by name; empty means every one. The first that the experiment
+        defines always takes part in `compare`: all differences are taken to it.
+      seeds: How many independent repetitions, trained at once.
+      first_seed: The seed of the first repetition; the others follow it.
+      steps: Optimiser steps for every model.
+      evaluations: How often a model is evaluated during training, evenly spaced.
+      batch_size: Examples in a step.
+      optimizer: The optimiser, with optax's defaults apart from the learning rate.
+      schedule: How the learning rate changes over the steps.
+      warmup: Steps in which the learning rate rises linearly before its schedule.
+      weight_decay: AdamW's.
+      clip: Gradients of a larger norm are scaled down to it; 0 leaves them.
+      trials: How many candidates tuning tries for every variant; with 1 nothing is tuned, and
+        each number is in the middle of its range.
+      tuning_seeds: Repetitions of each candidate.
+      tuning_steps: Optimiser steps of each candidate; 0 means as many as `steps`.
+      learning_rate_low: The least learning rate that tuning tries.
+      learning_rate_high: The largest learning rate that tuning tries.
+      confidence: Level of all intervals.
+      speed_rounds: Interleaved rounds in which the steps per second are timed; 0 leaves it out.
+      checkpoint_seconds: A state is saved when so much time has passed since the last one.
+      mesh_seeds: Devices that share the repetitions.
+      mesh_data: Devices that share the examples of a batch; 0 means all that are left.
+      mesh_classes: Devices that share the classes, where the task divides its weights.
+    """
+
+    experiment: ClassVar[str] = "engine"
+
+    variants: tuple[str, ...] = ()
+    seeds: int = 8
+    first_seed: int = 0
+    steps: int = 300
+    evaluations: int = 10
+    batch_size: int = 64
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    trials: int = 4
+    tuning_seeds: int = 2
+    tuning_steps: int = 0
+    learning_rate_low: float = 1e-3
+    learning_rate_high: float = 1e-2
+    confidence: float = 0.95
+    speed_rounds: int = 5
+    checkpoint_seconds: float = 30.0
+    mesh_seeds: int = 1
+    mesh_data: int = 1
+    mesh_classes: int = 1
+
+    @property
+    def chunk(self) -> int:
+        """Steps between two evaluations."""
+        return self.steps // self.evaluations
+
+    @property
+    def steps_of_tuning(self) -> int:
+        """Optimiser steps of each candidate."""
+        return self.tuning_steps or self.steps
+
+    def make_task(self) -> "Task":
+        """Returns the task; an experiment overrides this."""
+        raise NotImplementedError
+
+    def make_variants(self) -> "Sequence[Variant]":
+        """Returns every variant, the reference first; an experiment overrides this."""
+        raise NotImplementedError
+
+    def chosen_variants(self) -> "list[Variant]":
+        """Returns the variants that the config names, in the order of the experiment."""
+        known = {variant.name: variant for variant in self.make_variants()}
+        for name in self.variants:
+            if name not in known:
+                raise UserError(
+                    f"variants: unknown variant {name!r}{did_you_mean(name, known)}; there are: "
+                    f"{', '.join(known)}"
+                )
+        wanted = self.variants or tuple(known)
+        return [variant for name, variant in known.items() if name in wanted]
+
+    def with_reference(self) -> "EngineConfig":
+        """Returns the config with all its variants by name, the reference among them."""
+        chosen = {variant.name for variant in self.chosen_variants()}
+        known = [variant.name for variant in self.make_variants()]
+        return dataclasses.replace(
+            self, variants=tuple(name for name in known if name in chosen or name == known[0])
+        )
+
+    def of_one(self, variant: str, **changes: Any) -> "EngineConfig":
+        """Returns the config of `train`: one variant, nothing tuned, nothing timed."""
+        return dataclasses.replace(self, variants=(variant,), trials=1, speed_rounds=0, **changes)
+
+    def described(self) -> dict[str, Any]:
+        """Returns what a report needs to know and the fields do not say."""
+        about = {variant.name: variant.described() for variant in self.chosen_variants()}
+        return {"engine": True, "metrics": dict(self.make_task().metrics), "about": about}
+
+    def check_values(self) -> None:
+        """Raises a UserError where a value is out of range."""
+        counts = ("seeds", "steps", "evaluations", "batch_size", "trials", "tuning_seeds")
+        for name in counts:
+            self.expect(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("first_seed", "warmup", "tuning_steps", "speed_rounds", "mesh_data"):
+            self.expect(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("mesh_seeds", "mesh_classes"):
+            self.expect(name, getattr(self, name) >= 1, "1 or more")
+        if self.steps % self.evaluations:
+            raise UserError(
+                f"evaluations: expected a divisor of steps ({self.steps}), got {self.evaluations}"
+            )
+        for name in ("weight_decay", "clip", "checkpoint_seconds"):
+            self.expect(name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        self.expect("learning_rate_low", self.learning_rate_low > 0, "a positive number")
+        at_least = f"at least learning_rate_low ({self.learning_rate_low:g})"
+        self.expect(
+            "learning_rate_high",
+            self.learning_rate_low <= self.learning_rate_high < math.inf,
+            at_least,
+        )
+        self.expect("warmup", self.warmup < self.steps, f"less than steps ({self.steps})")
+        self.expect("confidence", 0 < self.confidence < 1, "between 0 and 1")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise UserError(
+                f"weight_decay: expected 0 with the optimizer {self.optimizer!r} (adamw has it), "
+                f"got {self.weight_decay}"
+            )

@@ -1,0 +1,295 @@
+"""The compiled programs of a variant: a block of steps for many models at once, and a prediction.
+
+All arrays of a state lead with the models, which are split over the axis "seeds" of the mesh; the
+examples of a batch are split over "data". Nothing else is said about devices: one device, several,
+and several processes run the same program.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from experiments import mesh as meshes
+from experiments.compiling import block_of
+from experiments.engine.config import EngineConfig
+from experiments.engine.task import Batch, Settings, Split, Task, Values
+from experiments.environment import compiler_options
+
+NEVER = -1
+# Names and shapes of values, for one model.
+Shapes = Sequence[tuple[str, tuple[int, ...]]]
+
+
+class State(NamedTuple):
+    """All that a step changes; leaves lead with [models].
+
+    Attributes:
+      params: The weights.
+      optimizer: What the optimiser remembers.
+      lost: The first step whose loss or gradient was not finite, `NEVER` where there is none.
+    """
+
+    params: Any
+    optimizer: Any
+    lost: Any
+
+
+class Models(NamedTuple):
+    """Which models are trained at once: one seed, rate and set of values for each."""
+
+    seeds: np.ndarray
+    rates: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled programs of a variant for a number of models.
+
+    Attributes:
+      steps: `(state, batches, numbers, factors, seeds, rates, values) -> (state, losses)`, losses
+        [block, models]; the state that is given is used up.
+      predict: `(params, examples, values) -> outputs`, for all models.
+      begin: `params -> state`, the state before the first step.
+      learned: `params -> {name: [models]}`.
+      shardings: Where a state lies on the mesh.
+      block: Steps of one call.
+      parameters: How many numbers a model has.
+      flops: Floating-point operations of one step of one model; None where XLA does not say.
+      temporary: Bytes of a step besides its arguments, for all models.
+      seconds: What compiling took.
+    """
+
+    steps: Callable[..., tuple[State, Array]]
+    predict: Callable[..., Any]
+    begin: Callable[..., State]
+    learned: Callable[..., dict[str, Array]]
+    shardings: State
+    block: int
+    parameters: int
+    flops: float | None
+    temporary: int
+    seconds: float
+
+
+def optimizer(config: EngineConfig) -> optax.GradientTransformation:
+    """Returns the optimiser for a learning rate of 1: the rate is traced, and applied outside."""
+    match config.optimizer:
+        case "adam":
+            found = optax.adam(1.0)
+        case "adamw":
+            found = optax.adamw(1.0, weight_decay=config.weight_decay)
+        case "sgd":
+            found = optax.sgd(1.0, momentum=0.9)
+    return optax.chain(optax.clip_by_global_norm(config.clip), found) if config.clip else found
+
+
+def factors_of(config: EngineConfig, steps: int) -> np.ndarray:
+    """Returns the factor on the learning rate at each of so many steps."""
+    number = np.arange(steps)
+    warmup = min(config.warmup, steps // 2)
+    along = (number - warmup) / (steps - warmup)
+    falling = 0.5 * (1.0 + np.cos(np.pi * along)) if config.schedule == "cosine" else 1.0
+    rising = (number + 1) / (warmup + 1)
+    return np.where(number < warmup, rising, falling).astype(np.float32)
+
+
+def step_function(
+    task: Task, config: EngineConfig, settings: Settings
+) -> Callable[..., tuple[State, Array]]:
+    """Returns one step of all models: `(state, batch, number, factor, seeds, rates, values)`."""
+    transform = optimizer(config)
+
+    def one_model(
+        state: State, batch: Batch, seed: Array, rate: Array, values: Values, number: Array
+    ) -> tuple[State, Array]:
+        key = jax.random.fold_in(jax.random.key(seed), number)
+
+        def mean_loss(params: Any) -> Array:
+            return jnp.mean(task.loss(params, batch, key, settings, values))
+
+        loss, gradient = jax.value_and_grad(mean_loss)(state.params)
+        # optax raises a float to an integer power, which strict promotion does not let it.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = transform.update(gradient, state.optimizer, state.params)
+        params = jax.tree.map(lambda w, u: w + (rate * u).astype(w.dtype), state.params, updates)
+        finite = [jnp.isfinite(leaf).all() for leaf in (loss, *jax.tree.leaves(gradient))]
+        first = (state.lost == NEVER) & ~jnp.stack(finite).all()
+        return State(params, memory, jnp.where(first, number, state.lost)), loss
+
+    def all_models(
+        state: State,
+        batch: Batch,
+        number: Array,
+        factor: Array,
+        seeds: Array,
+        rates: Array,
+        values: Values,
+    ) -> tuple[State, Array]:
+        axes = (0, 0, 0, 0, 0, None)
+        return jax.vmap(one_model, axes)(state, batch, seeds, factor * rates, values, number)
+
+    return all_models
+
+
+def compile_programs(
+    task: Task,
+    config: EngineConfig,
+    settings: Settings,
+    shapes: Shapes,
+    models: int,
+    steps: int,
+    mesh: Mesh,
+) -> Programs:
+    """Compiles the programs of a variant ahead of time.
+
+    Args:
+      task: The task.
+      config: The config.
+      settings: The variant's settings.
+      shapes: The names and shapes of the variant's values, for one model.
+      models: How many models there are.
+      steps: How many steps they are trained.
+      mesh: What they are trained on.
+    """
+    began = time.perf_counter()
+    block = block_of(max(steps // config.evaluations, 1))
+    step = step_function(task, config, settings)
+    state, shardings = _shapes(task, config, settings, models, mesh)
+    batch = jax.tree.map(np.asarray, task.batch(config.first_seed, 0))
+    batches = _leading(batch, (block, models), meshes.batch_sharding(mesh))
+    numbers = _vector(block, jnp.int32, meshes.replicated(mesh))
+    factors = _vector(block, jnp.float32, meshes.replicated(mesh))
+    seeds, rates, values = _of_models(shapes, models, mesh)
+
+    def many(
+        state: State,
+        batches: Batch,
+        numbers: Array,
+        factors: Array,
+        seeds: Array,
+        rates: Array,
+        values: Values,
+    ) -> tuple[State, Array]:
+        def body(state: State, inputs: tuple[Batch, Array, Array]) -> tuple[State, Array]:
+            return step(state, *inputs, seeds, rates, values)
+
+        return jax.lax.scan(body, state, (batches, numbers, factors))
+
+    whole = meshes.replicated(mesh)
+    compiled = (
+        jax.jit(many, donate_argnums=0, out_shardings=(shardings, whole))
+        .lower(state, batches, numbers, factors, seeds, rates, values)
+        .compile(compiler_options=compiler_options())
+    )
+    memory: Any = compiled.memory_analysis()
+    one = state.params
+    return Programs(
+        steps=compiled,
+        predict=_predict(task, settings),
+        begin=_begin(config, shardings),
+        learned=jax.jit(jax.vmap(functools.partial(task.learned, settings=settings))),
+        shardings=shardings,
+        block=block,
+        parameters=sum(leaf.size // models for leaf in jax.tree.leaves(one)),
+        flops=_flops(step, state, batch, models, shapes),
+        temporary=int(memory.temp_size_in_bytes),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def examples_of(task: Task, models: Models, split: Split) -> list[Batch]:
+    """Returns the held-out examples of each model."""
+    of_seed = {seed: task.examples(int(seed), split) for seed in dict.fromkeys(models.seeds)}
+    return [of_seed[seed] for seed in models.seeds]
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Returns trees of arrays as one, with a new first axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def _predict(task: Task, settings: Settings) -> Callable[..., Any]:
+    def one_model(params: Any, examples: Batch, values: Values) -> Any:
+        return task.predict(params, examples, settings, values)
+
+    return jax.jit(jax.vmap(one_model), compiler_options=compiler_options())
+
+
+def _begin(config: EngineConfig, shardings: State) -> Callable[..., State]:
+    def begin(params: Any) -> State:
+        models = jax.tree.leaves(params)[0].shape[0]
+        memory = jax.vmap(optimizer(config).init)(params)
+        return State(params, memory, jnp.full(models, NEVER, jnp.int32))
+
+    return jax.jit(begin, out_shardings=shardings)
+
+
+def _shapes(
+    task: Task, config: EngineConfig, settings: Settings, models: int, mesh: Mesh
+) -> tuple[State, State]:
+    """Returns the shapes of a state, and where it lies."""
+    one = jax.tree.map(np.asarray, task.initial(config.first_seed, settings))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((models, *x.shape), x.dtype), one)
+    transform = optimizer(config)
+    memory = jax.eval_shape(jax.vmap(transform.init), shapes)
+    of_params = meshes.model_shardings(mesh, task.partition(one))
+    of_models = meshes.sharding(mesh, meshes.SEEDS)
+    # What the optimiser keeps of a weight lies where the weight does.
+    of_memory = optax.tree_utils.tree_map_params(
+        transform,
+        lambda _, where: where,
+        memory,
+        of_params,
+        transform_non_params=lambda _: of_models,
+    )
+    shardings = State(of_params, of_memory, of_models)
+    state = State(shapes, memory, jax.ShapeDtypeStruct((models,), jnp.int32))
+    placed = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        state,
+        shardings,
+    )
+    return placed, shardings
+
+
+def _leading(batch: Batch, sizes: tuple[int, ...], where: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((*sizes, *leaf.shape), leaf.dtype, sharding=where), batch
+    )
+
+
+def _vector(size: int, dtype: Any, where: Any) -> Any:
+    return jax.ShapeDtypeStruct((size,), dtype, sharding=where)
+
+
+def _of_models(shapes: Shapes, models: int, mesh: Mesh | None) -> tuple[Any, Any, dict[str, Any]]:
+    where = None if mesh is None else meshes.sharding(mesh, meshes.SEEDS)
+    values = {
+        name: jax.ShapeDtypeStruct((models, *shape), jnp.float32, sharding=where)
+        for name, shape in shapes
+    }
+    return _vector(models, jnp.int32, where), _vector(models, jnp.float32, where), values
+
+
+def _flops(
+    step: Callable[..., Any], state: Any, batch: Batch, models: int, shapes: Shapes
+) -> float | None:
+    """Returns the operations of one step of one model, as XLA counts them before optimising."""
+    bare = functools.partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype))
+    batches = _leading(batch, (models,), None)
+    number, factor = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.float32)
+    of_models = _of_models(shapes, models, None)
+    lowered = jax.jit(step).lower(bare(state), batches, number, factor, *of_models)
+    found: Any = lowered.cost_analysis()
+    flops = found.get("flops") if found else None
+    return None if flops is None else float(flops) / models
