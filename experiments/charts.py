@@ -188,7 +188,7 @@ def levels(scale: Scale) -> list[tuple[float, str]]:
     """Returns three to seven round ticks of a linear scale."""
     width = scale.high - scale.low
     step = 10.0 ** math.floor(math.log10(width))
-    step = next(step * f for f in (1.0, 0.5, 0.2, 0.1) if width / (step * f) >= 3.0)
+    step = next(step * f for f in (2.0, 1.0, 0.5, 0.2) if width / (step * f) >= 3.0)
     first = math.ceil(scale.low / step)
     ticks = [i * step for i in range(first, math.floor(scale.high / step) + 1)]
     if max(map(abs, ticks), default=0.0) >= 10_000:

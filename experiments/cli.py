@@ -25,7 +25,7 @@ Experiments with softmax variants.
   compare CONFIG   train every contender on real data, compare them, write a report
   train CONFIG     train one language model, with one attention normaliser and one loss
   sample RUN       write text with a model that `train` made
-  report RUN       make the figures, plots and report of a run again, without training
+  report RUN...    make the report of a run again, without training; put several side by side
   list             print who can take part in a comparison
   bench            time the maps and their gradients beside other packages
   accuracy         measure the maps against references in higher precision
@@ -158,9 +158,27 @@ def _sample_parser() -> ArgumentParser:
 def _report_parser() -> ArgumentParser:
     parser = Parser(
         prog="python -m experiments report",
-        description="Makes results.json, the plots and report.html of a run again.",
+        description="Makes the report of a run again, without training: results.json, report.html, "
+        "report.md, tables and plots. Several runs are put side by side in --out.",
     )
-    parser.add_argument("run", type=Path, help="a run directory, such as runs/digits")
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="a run directory, such as runs/digits",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where the report of several runs goes [path; default: none, one run has its own]",
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write event files for TensorBoard too, into RUN/tensorboard [flag; default: no]",
+    )
     return parser
 
 
@@ -248,7 +266,24 @@ def _sample(arguments: Namespace) -> int:
 
 
 def _report(arguments: Namespace) -> int:
-    return _write(arguments.run)
+    runs, out = arguments.runs, arguments.out
+    if len(runs) > 1 and out is None:
+        raise UserError("--out: expected a directory for the report of several runs")
+    if len(runs) == 1 and out is not None:
+        raise UserError("--out: expected several runs; the report of one run goes into its own")
+    if arguments.tensorboard:
+        from experiments.running import write_event_files
+
+        for run in runs:
+            print(f"event files: {write_event_files(run)}")
+    if len(runs) == 1:
+        return _write(runs[0])
+    from experiments.engine.report import report_runs
+
+    for table in report_runs(runs, out):
+        print(table, end="\n\n")
+    print(f"report: {out / 'report.html'}")
+    return 0
 
 
 def _write(path: Path) -> int:

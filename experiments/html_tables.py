@@ -103,14 +103,18 @@ def difference_cell(
 
 
 def interval_text(interval: Figures, factor: float, digits: int, sign: str) -> str:
-    """Returns an estimate, half the width of its interval, and its standard error if it has one."""
+    """Returns an estimate, half the width of its interval, and its standard error if it has one.
+
+    Where some values are missing, how many there are stands in square brackets.
+    """
     estimate = f"{factor * interval['estimate']:{sign},.{digits}f}".replace("-", "−")
     if interval["lower"] is None or interval["upper"] is None:
         return estimate
     half = factor * (interval["upper"] - interval["lower"]) / 2.0
     error = interval.get("standard_error")
     between = "" if error is None else f" ({factor * error:,.{digits}f})"
-    return f"{estimate}<small> ± {half:,.{digits}f}{between}</small>"
+    count = f" [{interval['count']}]" if interval.get("missing") else ""
+    return f"{estimate}<small> ± {half:,.{digits}f}{between}{count}</small>"
 
 
 def interval_glyph(difference: Figures | None, limit: float) -> str:

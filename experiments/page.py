@@ -21,8 +21,8 @@ def page(title: str, facts: Mapping[str, str], sections: Sequence[str], results:
     """Returns the page: a heading with a few facts, the sections, and the results as data."""
     css = STYLE + (_ASSETS / "report.css").read_text(encoding="utf-8")
     script = (_ASSETS / "report.js").read_text(encoding="utf-8")
-    # In a script element only "</" could end the data early.
-    data = json.dumps(results, separators=(",", ":")).replace("</", "<\\/")
+    # In a script element "<" could end the data early, or hide its end.
+    data = json.dumps(results, separators=(",", ":")).replace("<", "\\u003c")
     shown = "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
     head = f"<header><h1>{escape(title)}</h1><dl class='facts'>{shown}</dl></header>"
     return (

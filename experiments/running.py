@@ -76,6 +76,16 @@ def write_report(path: Path) -> list[str]:
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")
 
 
+def write_event_files(path: Path) -> Path:
+    """Writes event files for TensorBoard from the records of a run; returns their directory."""
+    match config := read_config(path):
+        case EngineConfig():
+            from experiments.engine import event_files
+
+            return event_files.write_event_files(path)
+    raise UserError(f"--tensorboard: {path} is a run on {config.experiment}, expected the engine's")
+
+
 def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[str]]:
     """Trains one model as far as it is not; returns whether anything was done, and tables."""
     match config:

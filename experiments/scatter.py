@@ -79,7 +79,12 @@ def scatter(
     corners = [(x(dot.x), y(dot.y)) for dot in joined]
     for (left, level), (right, lower) in itertools.pairwise(corners):
         drawing.line([(left, level), (right, level), (right, lower)], "quiet thin dashed")
-    taken: list[Box] = [(x(d.x) - 4, y(d.y) - 4, x(d.x) + 4, y(d.y) + 4) for d in dots]
+    taken: list[Box] = [
+        (min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
+        for (left, level), (right, lower) in itertools.pairwise(corners)
+        for a, b in (((left, level), (right, level)), ((right, level), (right, lower)))
+    ]
+    taken += [(x(d.x) - 4, y(d.y) - 4, x(d.x) + 4, y(d.y) + 4) for d in dots]
     for dot in dots:
         drawing.line([(x(dot.x), y(dot.lower)), (x(dot.x), y(dot.upper))], f"{dot.style} thin")
         about = f"{dot.name}: {labels[1]} {dot.y:.4g}, {labels[0]} {dot.x:.4g}"

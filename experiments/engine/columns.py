@@ -41,7 +41,7 @@ _SENTENCES = {
     "support": "support",
     "missed": "missed true classes",
 }
-_MOST_DIGITS = 8
+_MOST_DIGITS = 9
 
 
 def metric_columns(results: Figures) -> list[Column]:
@@ -59,17 +59,25 @@ def metric_column(name: str, intervals: Sequence[Figures | None]) -> Column:
 
 
 def digits_of(intervals: Sequence[Figures | None], factor: float = 1.0) -> int:
-    """Returns decimals for intervals: two digits of the median half width, or four figures."""
+    """Returns decimals for intervals: two digits of the median half width, five of the estimates.
+
+    Without widths, four of the estimates.
+    """
     there = [i for i in intervals if i is not None and i["estimate"] is not None]
-    halves = sorted(
+    halves = [
         factor * (i["upper"] - i["lower"]) / 2.0
         for i in there
         if i["lower"] is not None and i["upper"] is not None and i["upper"] > i["lower"]
-    )
+    ]
+    sizes = [abs(factor * i["estimate"]) for i in there if i["estimate"]]
+    most = _decimals(_middle(sizes), 5) if sizes else 2
     if halves:
-        return _decimals(halves[len(halves) // 2], 2)
-    sizes = sorted(abs(factor * i["estimate"]) for i in there if i["estimate"])
-    return _decimals(sizes[len(sizes) // 2], 4) if sizes else 2
+        return min(_decimals(_middle(halves), 2), most)
+    return max(most - 1, 0)
+
+
+def _middle(numbers: Sequence[float]) -> float:
+    return sorted(numbers)[len(numbers) // 2]
 
 
 def in_words(name: str) -> str:

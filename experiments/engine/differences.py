@@ -8,6 +8,8 @@ from experiments.statistics import Interval, paired_difference, verdict
 
 # A difference that only seeds carry which one of the two survived: no claim is made from it.
 SURVIVORS = "survivors only"
+# Relative to the figures: what float32 may add up to, as in a sum of probabilities beside 1.
+ROUNDING = 1e-6
 Tests = Mapping[int, Record]
 
 
@@ -27,6 +29,7 @@ def differences(
 
     A seed that one side lost is left out for both. The seeds that are left flatter the side that
     lost some: a difference in its favour is no finding, and neither is one without a direction.
+    Nor is a difference that float32 rounds to.
 
     Args:
       tests: The records of the tests of a contender, by seed.
@@ -50,9 +53,12 @@ def differences(
                 s for s in sorted({*tests, *reference}) if not _has(reference, s, metric)
             ],
         }
+        rounding = ROUNDING * max(map(abs, (*values, *others)))
+        small = abs(interval.estimate) <= rounding
+        word = "no difference shown" if small else _carried(interval, direction, lost)
         found[metric] = {
             **interval.to_json(),
-            "verdict": _carried(interval, direction, lost),
+            "verdict": word,
             "seeds": seeds,
             **lost,
         }

@@ -98,7 +98,7 @@ def _bars(picture: Picture, output: np.ndarray) -> Drawing:
     scores = Scale(min(low, 0.0), high, 112, 26)
     top = max(1.0, float(output.max()))
     parts = Scale(0.0, top, 112, 26)
-    drawing.text(4, 9, "logits", "note")
+    drawing.text(4, 9, "scores", "note")
     drawing.text(100, 9, "output", "note")
     for i, (score, part) in enumerate(zip(EXAMPLE, output.tolist(), strict=True)):
         x = 4 + 17 * i

@@ -1,12 +1,13 @@
 """The drawings of a run: curves, quality against cost, tuning, calibration."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from experiments.charts import Points, Series, cross, levels, line_chart, line_panels, powers, short
 from experiments.engine.columns import Column, metric_column
 from experiments.engine.curves import AXES, TRAINING
+from experiments.engine.differences import ROUNDING
 from experiments.scatter import Dot, front, scatter
 from experiments.svg import Drawing, Scale
 
@@ -43,13 +44,16 @@ def group_styles(results: Figures) -> dict[str, str]:
 
 def curve_metrics(results: Figures) -> list[str]:
     """Returns what there are curves of, in the order of the metrics, and training last."""
-    there = {
-        name
-        for c in results["contenders"]
-        for name, series in c["curves"]["metrics"].items()
-        if any(v is not None for v in series["estimate"])
-    }
-    return [name for name in (*results["metrics"], TRAINING) if name in there]
+    values: dict[str, list[float]] = {}
+    for c in results["contenders"]:
+        for name, series in c["curves"]["metrics"].items():
+            values.setdefault(name, []).extend(v for v in series["estimate"] if v is not None)
+    return [name for name in (*results["metrics"], TRAINING) if _varies(values.get(name, []))]
+
+
+def _varies(values: Collection[float]) -> bool:
+    """Says whether numbers differ by more than float32 rounds to."""
+    return bool(values) and max(values) - min(values) > ROUNDING * max(map(abs, values))
 
 
 def curve_axes(results: Figures) -> list[str]:
@@ -160,7 +164,7 @@ def against(results: Figures, metric: str, other: str) -> Drawing | None:
         if c["metrics"][other] is not None
     }
     dots = _dots(results, metric, values)
-    if not dots or len(set(values.values())) < 2:
+    if not dots or not _varies(values.values()):
         return None
     shown = {
         name: metric_column(name, [c["metrics"][name] for c in results["contenders"]])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.engine import report_tables, tables
+from experiments.engine import report_tables, side_by_side, tables
 from experiments.engine.drawings import Drawings, draw
 from experiments.engine.method import method_of
 from experiments.engine.results import chosen, summarise
@@ -100,12 +100,44 @@ def write_report(path: Path) -> list[str]:
     return tables.all_tables(results)
 
 
+def report_runs(paths: Sequence[Path], out: Path) -> list[str]:
+    """Writes the report of several runs beside each other; returns tables for the terminal.
+
+    The report of each run is made anew as well: the page's numbers lead there.
+
+    Args:
+      paths: At least two run directories.
+      out: A directory for the page and its tables, new or with an earlier report of this kind.
+    """
+    if (out / CONFIG).exists():
+        raise UserError(f"--out: {str(out)!r} is a run, expected a directory for the report")
+    resolved = [path.resolve() for path in paths]
+    twice = next((p for p, r in zip(paths, resolved, strict=True) if resolved.count(r) > 1), None)
+    if twice is not None:
+        raise UserError(f"report: {str(twice)!r} is given twice")
+    read = [read_run(path) for path in paths]
+    for path in paths:
+        write_report(path)
+    names = side_by_side.names_of(paths)
+    runs = [
+        side_by_side.Named(name, run.path, run.results, run.environment)
+        for name, run in zip(names, read, strict=True)
+    ]
+    (out / "tables").mkdir(parents=True, exist_ok=True)
+    write_json(out / RESULTS, side_by_side.together(runs))
+    write_text(out / "report.html", side_by_side.html(runs, out))
+    write_text(out / "report.md", side_by_side.markdown(runs))
+    write_text(out / "tables" / "figures.csv", side_by_side.figures_csv(runs))
+    return side_by_side.terminal(runs)
+
+
 def _sections(run: Run, drawings: Drawings) -> list[str]:
     results = run.results
     level = f"{100 * results['confidence']:g}%"
     note = (
-        f"<p>Mean ± half the {level} interval over seeds, and the standard error in brackets. "
-        "Press a heading to sort; a number leads to the records it comes from.</p>"
+        f"<p>Mean ± half the {level} interval over seeds, and the standard error in brackets; in "
+        "square brackets how many seeds, where some were lost. Press a heading to sort; a number "
+        "leads to the records it comes from.</p>"
     )
     learned = report_tables.learned(results)
     return [

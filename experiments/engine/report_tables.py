@@ -115,8 +115,9 @@ def speed(results: Figures) -> str:
         ]
         for name, _, factor in costs:
             digits = digits_of([_plain(k["costs"][name]) for k in contenders], factor)
+            digits = 0 if name == "parameters" else min(digits, 3)
             path = f"{place}.costs.{name}"
-            cells.append(plain_cell(c["costs"][name], path, factor, min(digits, 3), target))
+            cells.append(plain_cell(c["costs"][name], path, factor, digits, target))
         rows.append(_row(results, c, cells))
     return _filters(results) + table(head, rows, {"Tuned"})
 

@@ -73,7 +73,7 @@ def markdown(results: Figures) -> list[str]:
     figures, differences = [], []
     for c in results["contenders"]:
         badge = "" if c["status"] == "trained" else f" ({c['status']})"
-        cells = [_metric_cell(c["metrics"][k.name], k, error=True) for k in columns]
+        cells = [metric_cell(c["metrics"][k.name], k, error=True) for k in columns]
         rate = "–" if c["learning_rate"] is None else f"{c['learning_rate']:.3g}"
         speed = plus_minus(c["steps_per_second"], 1.0, 0)
         figures.append([c["name"] + badge, *cells, rate, speed])
@@ -106,13 +106,13 @@ def _main(results: Figures) -> tuple[list[str], list[list[str]]]:
     header = ["", *(c.heading for c in columns), "lr", "steps/s"]
     rows = []
     for c in results["contenders"]:
-        cells = [_metric_cell(c["metrics"][column.name], column) for column in columns]
+        cells = [metric_cell(c["metrics"][column.name], column) for column in columns]
         rate = "–" if c["learning_rate"] is None else f"{c['learning_rate']:.3g}"
         rows.append([c["name"] + mark(c), *cells, rate, plus_minus(c["steps_per_second"], 1.0, 0)])
     return header, rows
 
 
-def _metric_cell(interval: Figures | None, column: Column, error: bool = False) -> str:
+def metric_cell(interval: Figures | None, column: Column, error: bool = False) -> str:
     """Returns a metric: with its standard error if wanted, and the count where seeds were lost."""
     text = plus_minus(interval, column.factor, column.digits)
     if error and interval is not None and interval["standard_error"] is not None:

@@ -73,10 +73,6 @@ def write_run(
     return path
 
 
-def test_record(seed: int, metrics: Mapping[str, float | None], **more: Any) -> Record:
-    return {"kind": "test", "contender": "", "seed": seed, "metrics": dict(metrics), **more}
-
-
 def outcome(status: str = "trained", why: str = "", **more: Any) -> Record:
     figures = {
         "learning_rate": 0.003,
