@@ -117,7 +117,7 @@ def provenance(path: Path, config: Figures, environment: Figures) -> str:
         "<code>#results</code> element; the title of a table cell is its path there. "
         "<code>python -m experiments report RUN</code> computes all of it anew from "
         "<code>metrics.jsonl</code>, whose SHA-256 is "
-        f"<code class='digest'>{digest}</code>.</p>"
+        f"<code>{digest}</code>.</p>"
     )
     for name, value in (("config.json", config), ("env.json", environment)):
         shown = escape(json.dumps(value, indent=1))

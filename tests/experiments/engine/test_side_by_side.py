@@ -74,7 +74,7 @@ def test_tables_have_a_column_for_each_run_and_a_line_for_each_figure(
     with (out / "tables" / "figures.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     found = {(r["run"], r["contender"], r["metric"]): r["estimate"] for r in lines}
-    assert set(name for name, _, _ in found) == {"first", "second"}
+    assert {name for name, _, _ in found} == {"first", "second"}
     assert found["second", "softmax", "f1"] == ""
     results: Any = json.loads((runs[0] / "results.json").read_text())
     brier = results["contenders"][1]["metrics"]["brier"]["estimate"]
@@ -112,7 +112,7 @@ def test_runs_with_one_name_are_told_apart(tmp_path: Path) -> None:
         os.path.relpath(paths[0] / "report.html", tmp_path / "out")
         in (tmp_path / "out" / "report.html").read_text()
     )
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config.json").write_text('{"experiment": "words"}')
     with pytest.raises(UserError, match="is a run on words, expected one of the engine"):
-        (tmp_path / "c").mkdir()
-        (tmp_path / "c" / "config.json").write_text('{"experiment": "words"}')
         report_runs([*paths, tmp_path / "c"], tmp_path / "out")
