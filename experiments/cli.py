@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import distributed
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
+from experiments.distributed import DistributedConfig
 from experiments.engine.config import EngineConfig
 from experiments.errors import RunFailed, UserError, did_you_mean
 from experiments.interrupts import exit_code, terminated_as_interrupted
@@ -26,7 +28,7 @@ Experiments with softmax variants.
   train CONFIG     train one language model, with one attention normaliser and one loss
   sample RUN       write text with a model that `train` made
   report RUN...    make the report of a run again, without training; put several side by side
-  list             print who can take part in a comparison
+  list [CONFIG]    print the experiments, or who takes part in one of them
   bench            time the maps and their gradients beside other packages
   accuracy         measure the maps against references in higher precision
 
@@ -34,6 +36,8 @@ Each takes --help."""
 _DRAWN = """\
 The maps of the library with these names narrow down what is kept, in the order top-k, top-p,
 min-p; entmax with alpha turns what is left into probabilities."""
+_SEVERAL = """\
+Each of them runs the same command; docs/clusters.md shows how they are started."""
 _COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
 
 
@@ -44,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return distributed.leave(_guarded(arguments))
+
+
+def _guarded(arguments: list[str]) -> int:
     try:
         with terminated_as_interrupted():
             return _dispatch(arguments)
@@ -51,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join(["python", "-m", "experiments", *arguments])
@@ -61,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception as error:
+        if not distributed.is_distributed():
+            raise
+        distributed.print_failure(error)
+        return 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -142,6 +155,7 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
+    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 
@@ -185,7 +199,10 @@ def _report_parser() -> ArgumentParser:
 def _list_parser() -> ArgumentParser:
     parser = Parser(
         prog="python -m experiments list",
-        description="Prints the contenders: how they are trained, and their formula.",
+        description="Prints the experiments, or who takes part in one of them.",
+    )
+    parser.add_argument(
+        "config", type=Path, nargs="?", help="a config file [path; default: none, all are named]"
     )
     parser.add_argument(
         "--markdown",
@@ -302,12 +319,11 @@ def _list(arguments: Namespace) -> int:
         print(variant_table(), end="")
         return 0
 
-    from experiments.digits.contenders import all_contenders
+    from experiments.listing import contenders, experiments
 
-    contenders = all_contenders(DigitsConfig())
-    width = max(map(len, contenders))
-    for name, contender in contenders.items():
-        shown = ", ".join(f"{k}={v}" for k, v in contender.parameters.items())
-        parts = [f"{name:<{width}}", f"{contender.group:<7}", f"{contender.training:<21}"]
-        print("  ".join([*parts, f"{shown:<18}", contender.formula]).rstrip())
+    if arguments.config:
+        print(contenders(load_config(arguments.config)))
+    else:
+        print(experiments())
+        print("\nWho takes part in one of them: python -m experiments list CONFIG")
     return 0

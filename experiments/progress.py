@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from experiments.distributed import is_writer
 from experiments.run_directory import Record
 
 
@@ -31,9 +32,13 @@ class _Rate(ProgressColumn):
 
 
 class Display:
-    """Tells how far a run is, on stderr: stdout is for the table."""
+    """Tells how far a run is, on stderr: stdout is for the table.
+
+    Of several processes that make one run together only the first tells anything.
+    """
 
     def __init__(self) -> None:
+        self._quiet = not is_writer()
         self._console = Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -42,6 +47,8 @@ class Display:
 
     def note(self, text: str) -> None:
         """Prints one line above the bar."""
+        if self._quiet:
+            return
         if self._console.is_terminal:
             self._console.print(text, markup=False)
         else:
@@ -51,7 +58,7 @@ class Display:
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
         """Shows a bar with rate and remaining time, for as long as the stage lasts."""
-        if total == 0:
+        if total == 0 or self._quiet:
             yield
             return
         if not self._console.is_terminal:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
+from experiments import distributed
 from experiments.base_config import BaseConfig, differing_fields, to_json
 from experiments.config_files import EXPERIMENTS, from_json
 from experiments.errors import UserError, disk_errors
@@ -23,18 +24,37 @@ class RunDirectory(Generic[_Config]):
 
     Records come in blocks, one for each contender, that end with a line of kind `end`. A block
     without its end was cut off, and is dropped when the run is opened again.
+
+    Of several processes that make one run together only the first has the files. The others know
+    the same blocks, from it when the run is opened, and from what all of them append.
     """
 
-    def __init__(self, path: Path, config: _Config, metrics: BinaryIO) -> None:
+    def __init__(self, path: Path, config: _Config, metrics: BinaryIO | None) -> None:
         self.path = path
         self.config = config
         self._metrics = metrics
-        self.blocks, self._complete, self.dropped = read_blocks(path / METRICS)
-        metrics.truncate(self._complete)
+        self._complete = 0
+        self.blocks: dict[str, list[Record]]
+        self.blocks, self.dropped = distributed.on_writer(self._read)
+
+    def _read(self) -> tuple[dict[str, list[Record]], int]:
+        """Returns the finished blocks and the lines after them, which are cut off."""
+        assert self._metrics is not None
+        blocks, self._complete, dropped = read_blocks(self.path / METRICS)
+        self._metrics.truncate(self._complete)
+        return blocks, dropped
 
     @classmethod
     def open(cls, path: Path, config: _Config) -> "RunDirectory[_Config]":
         """Starts a run, or continues one of the same config; another config is a UserError."""
+        _expect_one_config(to_json(config))
+        locked: list[BinaryIO] = []
+        distributed.on_writer(lambda: locked.append(cls._lock(path, config)))
+        return cls(path, config, locked[0] if locked else None)
+
+    @classmethod
+    def _lock(cls, path: Path, config: _Config) -> BinaryIO:
+        """Returns the open file of the records, which no other run has open."""
         wanted = to_json(config)
         _check(path, config)
         with disk_errors(path):
@@ -47,17 +67,21 @@ class RunDirectory(Generic[_Config]):
             _check(path, config)
             if not (path / CONFIG).exists():
                 write_json(path / CONFIG, wanted)
-            return cls(path, config, metrics)
         except BaseException:
             metrics.close()
             raise
+        return metrics
 
     def append(self, block: str, records: Sequence[Record]) -> None:
         """Writes the records of one block and its end, to the disk; all of them or none."""
         end = {"kind": _END, "block": block, "records": len(records)}
         lines = [json.dumps(record, allow_nan=False) + "\n" for record in (*records, end)]
-        rest = memoryview("".join(lines).encode())
-        size = len(rest)
+        distributed.on_writer(lambda: self._write("".join(lines).encode()))
+        self.blocks[block] = list(records)
+
+    def _write(self, lines: bytes) -> None:
+        assert self._metrics is not None
+        rest = memoryview(lines)
         with disk_errors(self.path / METRICS):
             try:
                 while rest:
@@ -66,12 +90,22 @@ class RunDirectory(Generic[_Config]):
             except BaseException:
                 self._metrics.truncate(self._complete)
                 raise
-        self._complete += size
-        self.blocks[block] = list(records)
+        self._complete += len(lines)
 
     def close(self) -> None:
         """Closes the run for another process to open."""
-        self._metrics.close()
+        if self._metrics is not None:
+            self._metrics.close()
+
+
+def _expect_one_config(mine: Record) -> None:
+    """Raises a UserError in every process where they were not all started alike."""
+    first = distributed.from_writer(mine)
+    fields = differing_fields(first, mine)
+    if distributed.any_process(bool(fields)):
+        shown = [f"{name} ({first.get(name)} there, {mine.get(name)} here)" for name in fields[:3]]
+        here = f"; process 0 differs in {', '.join(shown)}" if shown else ""
+        raise UserError(f"the processes were started with different configs{here}")
 
 
 def read_config(path: Path) -> BaseConfig:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -42,6 +43,7 @@ def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bo
       retry_failed: Whether variants that failed earlier are tried again.
     """
     variants, task, mesh = config.chosen_variants(), config.make_task(), _mesh(config)
+    check_task(task, config)
     with (
         open_run(config, path, display, budget(config, mesh), "variant") as run,
         stop_on_signals() as stop,
@@ -342,6 +344,17 @@ class Comparison:
             return training.programs.block / (seconds[-1] - seconds[-2])
 
         return rate
+
+
+def check_task(task: Task, config: EngineConfig) -> None:
+    """Raises a UserError where the batches of a task do not have the rows that the config wants."""
+    for leaf in jax.tree.leaves(task.batch(config.first_seed, 0)):
+        rows = np.shape(leaf)[:1]
+        if rows != (config.batch_size,):
+            raise UserError(
+                f"{type(task).__name__}.batch: expected arrays of batch_size "
+                f"({config.batch_size}) rows, got one of shape {np.shape(leaf)}"
+            )
 
 
 def best(task: Task, judged: Sequence[Judgement], seeds: int) -> int | None:

@@ -8,6 +8,7 @@ import pytest
 from experiments import cli
 from experiments.base_config import BaseConfig, field_types
 from experiments.digits.config import DigitsConfig
+from experiments.distributed import DistributedConfig
 from experiments.words.config import WordsConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -180,9 +181,10 @@ def test_help_names_type_and_default_of_every_field(
         cli.main(arguments)
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for name in field_types(kind):
+    fields = [*field_types(kind), *field_types(DistributedConfig)]
+    for name in fields:
         assert f"--{name.replace('_', '-')}" in text
-    assert text.count("default:") == len(field_types(kind)) + 2  # and --out, --retry-failed
+    assert text.count("default:") == len(fields) + 2  # and --out, --retry-failed
     assert "How many independent repetitions" in text
     assert default in text
 
@@ -190,10 +192,22 @@ def test_help_names_type_and_default_of_every_field(
 def test_list_prints_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
     from experiments.digits.contenders import all_contenders
 
-    assert cli.main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    names = [line.split()[0] for line in lines]
+    assert cli.main(["list", DIGITS]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == list(all_contenders(DigitsConfig()))
     assert names[0] == "softmax"
     assert {"sparsemax", "entmax15", "entmax_1.25", "entmax_learned"} <= set(names)
     assert {"softmax_temperature_2", "softmax_base_10"} <= set(names)
+
+
+def test_list_names_every_config_and_somebody_takes_part_in_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    configs = sorted(f"configs/{path.name}" for path in CONFIGS.glob("*.py"))
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[:-2]
+    assert [line.split()[0] for line in lines] == configs
+    for config in configs:
+        assert cli.main(["list", config]) == 0
+        assert len(capsys.readouterr().out.splitlines()) >= 2, config
