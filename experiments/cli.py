@@ -306,9 +306,11 @@ def _report(arguments: Namespace) -> int:
 def _write(path: Path) -> int:
     from experiments.running import write_report
 
-    for table in write_report(path):
-        print(table, end="\n\n")
-    print(f"report: {path / 'report.html'}")
+    tables = write_report(path)
+    if distributed.is_writer():
+        for table in tables:
+            print(table, end="\n\n")
+        print(f"report: {path / 'report.html'}")
     return 0
 
 

@@ -92,10 +92,7 @@ def render(page: Path, folder: Path, width: int, script: str = "return {};") -> 
     told = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
     assert told is not None, done.stderr
     found = json.loads(unescape(told[1]))
-    return Rendered(
-        *(found[name] for name in ("errors", "facts", "inner", "scroll", "small")),
-        pixels=_pixels(picture.read_bytes()),
-    )
+    return Rendered(**found, pixels=_pixels(picture.read_bytes()))
 
 
 def expect_readable(page: Path, folder: Path) -> None:

@@ -40,7 +40,7 @@ def test_events_are_the_numbers_of_the_records(run: Path) -> None:
     write_event_files(run)  # in place of the first ones, not beside them
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for seed in (3, 4):
-        wanted = {}
+        wanted: dict[tuple[str, int, float], float | None] = {}
         for r in lines:
             if r.get("seed") == seed and r["kind"] == "evaluation":
                 numbers = {"train/loss": r["train_loss"]}

@@ -178,7 +178,7 @@ def test_many_contenders_get_panels_and_colours_of_their_groups(tmp_path: Path) 
         name: synthetic.contender(name, 0.01 * i, seeds=(3, 4), steps=(20, 200))
         for i, name in enumerate(names)
     }
-    about = {
+    about: dict[str, Any] = {
         n: {"group": "mine" if i % 2 else "", "about": "", "map": "", "fixed": {}}
         for i, n in enumerate(names)
     }
