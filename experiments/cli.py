@@ -27,8 +27,8 @@ Experiments with softmax variants.
   compare CONFIG   train every contender on real data, compare them, write a report
   train CONFIG     train one language model, with one attention normaliser and one loss
   sample RUN       write text with a model that `train` made
-  report PATH...   make the report of a run again, or compare benchmarks of several machines
-  list             print who can take part in a comparison
+  report PATH...   make the report of a run again; put several, or benchmarks, side by side
+  list [CONFIG]    print the experiments, or who takes part in one of them
   bench [WHAT]     time maps, losses, heads, attention or steps on the device that is there
   accuracy         measure the maps against references in higher precision
 
@@ -175,28 +175,34 @@ def _sample_parser() -> ArgumentParser:
 def _report_parser() -> ArgumentParser:
     parser = Parser(
         prog="python -m experiments report",
-        description="Makes results.json, the plots and report.html of runs again, or compares "
-        "benchmarks of several machines.",
+        description="Makes the report of a run again, without training: results.json, report.html, "
+        "report.md, tables and plots. Several runs are put side by side in --out, and so are files "
+        "that `bench` wrote, one or several.",
     )
     parser.add_argument(
         "paths",
-        nargs="+",
         type=Path,
+        nargs="+",
         metavar="PATH",
-        help="run directories, such as runs/digits, or files of JSON lines that `bench` wrote",
+        help="a run directory, such as runs/digits, or a file of `bench`, such as runs/bench.jsonl",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help=f"where the report of benchmarks goes [path; default: {_BENCH_REPORT}]",
+        help="where the report of several runs or of benchmarks goes [path; default: none, one run "
+        f"has its own; {_BENCH_REPORT} for benchmarks]",
     )
     parser.add_argument(
         "--page",
         type=Path,
         metavar="FILE",
-        help="a Markdown page whose end is replaced by the tables of benchmarks [path; default: "
-        "none]",
+        help="a Markdown page whose end the tables of benchmarks replace [path; default: none]",
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write event files for TensorBoard too, into RUN/tensorboard [flag; default: no]",
     )
     return parser
 
@@ -204,7 +210,10 @@ def _report_parser() -> ArgumentParser:
 def _list_parser() -> ArgumentParser:
     parser = Parser(
         prog="python -m experiments list",
-        description="Prints the contenders: how they are trained, and their formula.",
+        description="Prints the experiments, or who takes part in one of them.",
+    )
+    parser.add_argument(
+        "config", type=Path, nargs="?", help="a config file [path; default: none, all are named]"
     )
     parser.add_argument(
         "--markdown",
@@ -286,37 +295,58 @@ def _sample(arguments: Namespace) -> int:
 
 def _report(arguments: Namespace) -> int:
     files = [path for path in arguments.paths if path.is_file()]
-    if files and len(files) < len(arguments.paths):
+    if not files:
+        return _report_runs(arguments)
+    if len(files) < len(arguments.paths):
         other = next(path for path in arguments.paths if not path.is_file())
         raise UserError(
-            f"expected files of benchmarks or run directories, got {str(files[0])!r} and "
-            f"{str(other)!r}"
+            "expected run directories or files of `bench`, got both: "
+            f"{str(files[0])!r} and {str(other)!r}"
         )
-    if files:
-        return _report_benchmarks(files, arguments.out or Path(_BENCH_REPORT), arguments.page)
-    for name in ("out", "page"):
-        if getattr(arguments, name) is not None:
-            raise UserError(f"--{name} is for files of benchmarks: a run has its report inside")
-    return max([_write(path) for path in arguments.paths])
-
-
-def _report_benchmarks(files: list[Path], out: Path, page: Path | None) -> int:
+    if arguments.tensorboard:
+        raise UserError("--tensorboard: benchmarks have no event files; expected run directories")
     from experiments.bench import report
 
+    out = arguments.out or Path(_BENCH_REPORT)
     for table in report.write(files, out):
         print(table, end="\n\n")
-    if page is not None:
-        report.write_page(files, page)
+    if arguments.page is not None:
+        report.write_page(files, arguments.page)
     print(f"report: {out / 'report.html'}, report.md and report.csv beside it")
+    return 0
+
+
+def _report_runs(arguments: Namespace) -> int:
+    runs, out = arguments.paths, arguments.out
+    if arguments.page is not None:
+        raise UserError("--page: runs have no page; expected files of `bench`")
+    if len(runs) > 1 and out is None:
+        raise UserError("--out: expected a directory for the report of several runs")
+    if len(runs) == 1 and out is not None:
+        raise UserError("--out: expected several runs; the report of one run goes into its own")
+    if arguments.tensorboard:
+        from experiments.running import write_event_files
+
+        for run in runs:
+            print(f"event files: {write_event_files(run)}")
+    if len(runs) == 1:
+        return _write(runs[0])
+    from experiments.engine.report import report_runs
+
+    for table in report_runs(runs, out):
+        print(table, end="\n\n")
+    print(f"report: {out / 'report.html'}")
     return 0
 
 
 def _write(path: Path) -> int:
     from experiments.running import write_report
 
-    for table in write_report(path):
-        print(table, end="\n\n")
-    print(f"report: {path / 'report.html'}")
+    tables = write_report(path)
+    if distributed.is_writer():
+        for table in tables:
+            print(table, end="\n\n")
+        print(f"report: {path / 'report.html'}")
     return 0
 
 
@@ -327,12 +357,11 @@ def _list(arguments: Namespace) -> int:
         print(variant_table(), end="")
         return 0
 
-    from experiments.digits.contenders import all_contenders
+    from experiments.listing import contenders, experiments
 
-    contenders = all_contenders(DigitsConfig())
-    width = max(map(len, contenders))
-    for name, contender in contenders.items():
-        shown = ", ".join(f"{k}={v}" for k, v in contender.parameters.items())
-        parts = [f"{name:<{width}}", f"{contender.group:<7}", f"{contender.training:<21}"]
-        print("  ".join([*parts, f"{shown:<18}", contender.formula]).rstrip())
+    if arguments.config:
+        print(contenders(load_config(arguments.config)))
+    else:
+        print(experiments())
+        print("\nWho takes part in one of them: python -m experiments list CONFIG")
     return 0

@@ -1,6 +1,7 @@
 """Measures the programs of a group: made one after the other, then run in turns."""
 
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from experiments.measured import Record
 from experiments.progress import Display
 from experiments.timing import Timing, interleaved, ratios
 
+# A program whose first call takes longer than this is not called again: it is all there is of it.
+SLOW_SECONDS = 5.0
 # What a device says that cannot run a program, as when its memory is too small for it; torch has
 # one error for all.
 FAILURES = {False: (jax.errors.JaxRuntimeError, NotImplementedError), True: (RuntimeError,)}
@@ -25,12 +28,14 @@ class Ready(NamedTuple):
 
     Attributes:
       call: runs it and waits for its result.
+      first_seconds: what the first call took.
       program: what making it showed; None for torch.
       peak_bytes: the most memory its first call had in use at once, arguments included; None where
         the device does not count it, or where an earlier program had needed more.
     """
 
     call: Callable[[], None]
+    first_seconds: float
     program: Program | None
     peak_bytes: int | None
 
@@ -47,7 +52,10 @@ def measure(group: Group, rounds: int, seed: int, roofs: Roofs, display: Display
             failed[case.name] = _one_line(error)
             display.note(f"{group.label}: {case.name} failed: {failed[case.name]}")
         display.advance(1)
-    timings = interleaved({name: each.call for name, each in ready.items()}, rounds, seed)
+    again = {name: each.call for name, each in ready.items() if each.first_seconds < SLOW_SECONDS}
+    timings = interleaved(again, rounds, seed) | {
+        name: Timing([each.first_seconds], [0]) for name, each in ready.items() if name not in again
+    }
     reference = group.cases[0].name
     return [
         _about(group, case)
@@ -67,8 +75,7 @@ def prepare(case: Case, mode: str) -> Ready:
     function, arguments = case.function, case.arguments()
     if case.torch:
         call = (_torch_both if mode == BOTH else _torch_forward)(case, arguments)
-        call()
-        return Ready(call, None, None)
+        return Ready(call, _seconds(call), None, None)
     if mode == BOTH:
         result = jax.eval_shape(function, *arguments)
         function = value_and_gradient(function, case.differentiated)
@@ -80,7 +87,9 @@ def prepare(case: Case, mode: str) -> Ready:
         if case.donated is None
         else _renewing(program.run, list(arguments), case.donated)
     )
-    return Ready(call, program, _peak_of(call, program.argument_bytes))
+    before = memory_in_use()
+    first = _seconds(call)
+    return Ready(call, first, program, _peak(before, program.argument_bytes))
 
 
 def _renewing(program: Callable[..., Any], held: list[Any], donated: int) -> Callable[[], None]:
@@ -93,11 +102,15 @@ def _renewing(program: Callable[..., Any], held: list[Any], donated: int) -> Cal
     return call
 
 
-def _peak_of(call: Callable[[], None], argument_bytes: int) -> int | None:
-    before = memory_in_use()
+def _seconds(call: Callable[[], None]) -> float:
+    began = time.perf_counter()
     call()
+    return time.perf_counter() - began
+
+
+def _peak(before: tuple[int, int] | None, argument_bytes: int) -> int | None:
+    """The most memory since then, if the mark of the process rose; below it nothing can be told."""
     after = memory_in_use()
-    # The mark of the process only rises: below it nothing can be told.
     if before is None or after is None or after[1] <= before[1]:
         return None
     return after[1] - before[0] + argument_bytes

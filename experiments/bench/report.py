@@ -97,7 +97,7 @@ def html(columns: Sequence[Column]) -> str:
 
 def _html_table(table: Table) -> str:
     rows = ["<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in table.rows]
-    return html_tables.table(table.head, rows)
+    return html_tables.table(table.head, rows, table.head[: table.texts])
 
 
 def _html_cell(cell: Cell) -> str:

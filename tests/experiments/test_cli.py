@@ -192,10 +192,22 @@ def test_help_names_type_and_default_of_every_field(
 def test_list_prints_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
     from experiments.digits.contenders import all_contenders
 
-    assert cli.main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    names = [line.split()[0] for line in lines]
+    assert cli.main(["list", DIGITS]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == list(all_contenders(DigitsConfig()))
     assert names[0] == "softmax"
     assert {"sparsemax", "entmax15", "entmax_1.25", "entmax_learned"} <= set(names)
     assert {"softmax_temperature_2", "softmax_base_10"} <= set(names)
+
+
+def test_list_names_every_config_and_somebody_takes_part_in_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    configs = sorted(f"configs/{path.name}" for path in CONFIGS.glob("*.py"))
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[:-2]
+    assert [line.split()[0] for line in lines] == configs
+    for config in configs:
+        assert cli.main(["list", config]) == 0
+        assert len(capsys.readouterr().out.splitlines()) >= 2, config

@@ -157,8 +157,9 @@ def test_a_line_that_is_no_record_is_named(
 def test_files_and_runs_do_not_mix(files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder, file = str(files[0].parent), str(files[0])
     for arguments, part in (
-        ([file, folder], "files of benchmarks or run directories"),
-        ([folder, "--out", "x"], "--out is for files of benchmarks"),
+        ([file, folder], "run directories or files of `bench`, got both"),
+        ([folder, "--page", "x"], "--page: runs have no page"),
+        ([file, "--tensorboard"], "--tensorboard: "),
         ([file, "--out", file], "--out: "),
         ([file, "--page", folder + "/none.md"], "--page: cannot read"),
         ([file, "--page", file], "--page: expected one line"),

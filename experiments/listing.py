@@ -1,0 +1,62 @@
+"""What `list` prints: the experiments that there are, and who takes part in one of them."""
+
+import ast
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from experiments.bandit.config import BanditConfig
+from experiments.base_config import BaseConfig
+from experiments.config_files import load_config
+from experiments.engine.config import EngineConfig
+from experiments.shakespeare.config import ShakespeareConfig
+from experiments.vae.config import VaeConfig
+from experiments.words.config import WordsConfig
+
+CONFIGS = Path("configs")
+
+
+def experiments(folder: Path = CONFIGS) -> str:
+    """Returns one line for each config file: what it is, in the first line of its docstring."""
+    rows = []
+    for path in sorted(folder.glob("*.py")):
+        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        rows.append((str(path), load_config(path).experiment, about.partition("\n")[0]))
+    return _columns(rows)
+
+
+def contenders(config: BaseConfig) -> str:
+    """Returns one line for each contender of a config."""
+    return _columns(_contenders(config))
+
+
+def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
+    match config:
+        case EngineConfig():
+            return [(v.name, v.group, v.about) for v in config.chosen_variants()]
+        case WordsConfig():
+            from experiments.words import heads
+
+            return [(c.name,) for c in heads.chosen_contenders(config)]
+        case ShakespeareConfig():
+            from experiments.shakespeare import comparison
+
+            return [(variant.name,) for variant in comparison.variants(config)]
+        case BanditConfig():
+            from experiments.bandit.contenders import chosen_contenders as policies
+
+            return [(c.name,) for c in policies(config)]
+        case VaeConfig():
+            from experiments.vae.contenders import chosen_contenders as estimators
+
+            return [(c.name,) for c in estimators(config)]
+    raise NotImplementedError(f"nobody takes part in a {type(config).__name__}")
+
+
+def _columns(rows: Iterable[Sequence[str]]) -> str:
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    return "\n".join(lines)
