@@ -31,7 +31,8 @@ def run(
         display.note("a compilation cache is set: compile times are not measured")
     with writing(path) as lines:
         try:
-            _measure(filtered(_groups(suites, wanted), parts), wanted, rounds, lines, display)
+            groups = filtered(_groups(suites, wanted, display), parts)
+            _measure(groups, wanted, rounds, lines, display)
         except KeyboardInterrupt:
             status = INTERRUPTED
     for column in columns_of({path: lines.records}):
@@ -46,9 +47,11 @@ def run(
     return status
 
 
-def _groups(suites: Sequence[str], wanted: Wanted) -> list[Group]:
+def _groups(suites: Sequence[str], wanted: Wanted, display: Display) -> list[Group]:
     found = []
     for name in suites:
+        # Texts are read and trees are built for some.
+        display.note(f"preparing: {name}")
         found += importlib.import_module(f"experiments.bench.suites.{name}").groups(wanted)
     return found
 

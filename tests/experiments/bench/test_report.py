@@ -14,6 +14,7 @@ from experiments.bench.columns import columns_of
 from experiments.bench.lines import read
 from experiments.bench.tables import details, side_by_side
 from experiments.cli import main as command_line
+from tests.experiments.browser import expect_readable
 from tests.pages import ROOT
 
 PAGE = ROOT / "docs" / "hardware.md"
@@ -119,6 +120,13 @@ def test_the_report_is_written_in_three_forms(
     assert [row["milliseconds"] for row in rows] == ["1.5", "3.0", "0.25", "", "0.5"]
     assert rows[3]["error"] == "out of | memory"
     assert rows[4]["shape"] == "rows=3 classes=1000"
+
+
+def test_the_page_is_readable(files: list[Path], tmp_path: Path) -> None:
+    report.write(files, tmp_path / "out")
+    place = tmp_path / "browser"
+    place.mkdir()
+    expect_readable(tmp_path / "out" / "report.html", place)
 
 
 def test_details_leave_out_what_a_machine_does_not_count(files: list[Path]) -> None:

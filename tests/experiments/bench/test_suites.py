@@ -253,3 +253,25 @@ def test_the_rates_of_the_device_are_counted_from_its_best_round(
     assert found.matrix_size == 64
     assert found.matrix_flops_per_second == pytest.approx(2 * 64**3 / 0.016)
     assert found.call_seconds == pytest.approx(0.02)
+
+
+def test_peak_memory_is_told_where_the_device_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("it", OURS, jnp.tanh, lambda: (jnp.ones(8),))
+    readings: tuple[tuple[list[tuple[int, int] | None], int | None], ...] = (
+        ([None, None], None),
+        # 100 bytes were in use, arguments included, and 350 at most during the call.
+        ([(100, 200), (150, 350)], 350 - 100 + 32),
+        # An earlier program had needed more.
+        ([(100, 400), (150, 400)], None),
+    )
+    for counted, expected in readings:
+        monkeypatch.setattr(measuring, "memory_in_use", iter(counted).__next__)
+        assert measuring.prepare(case, FORWARD).peak_bytes == expected
+
+
+def test_a_very_slow_program_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "_seconds", lambda call: 7.0)
+    case = Case("it", OURS, jnp.tanh, lambda: (jnp.ones(8),))
+    (record,) = measure(Group("test", FORWARD, {}, "float32", (case,)), 9, 0, ROOFS, Display())
+    assert (record["milliseconds"], record["rounds"], record["ratio"]) == (7000.0, 1, 1.0)
