@@ -97,6 +97,9 @@ def test_the_same_machine_twice_is_two_columns(files: list[Path], tmp_path: Path
     values = [column.about["milliseconds"] for column in mixed]
     assert values == [1, 2, 3]
     assert len({column.label for column in mixed}) == 3
+    # Other programs too, if they were measured with another version.
+    apart = columns_of({Path("a"): [line("a", 1, 1.0, **CPU), line("b", 2, 1.0, **CPU | newer)]})
+    assert [len(column.records) for column in apart] == [1, 1]
 
 
 def test_the_report_is_written_in_three_forms(
