@@ -13,8 +13,10 @@ import pytest
 import softmax_variants as sv
 from experiments.bench import measuring, programs, roofs
 from experiments.bench.case import BOTH, FORWARD, OURS, STEP, Case, Group, Wanted
+from experiments.bench.command import PROGRAMS
 from experiments.bench.measuring import measure
 from experiments.bench.roofs import Roofs
+from experiments.bench.suite_command import SUITES
 from experiments.bench.suites import attention, heads, losses, maps
 from experiments.cli import main as command_line
 from experiments.progress import Display
@@ -203,6 +205,14 @@ def test_an_interrupted_suite_keeps_what_was_measured(
     assert command_line([*flags, "--out", str(out)]) == 130
     assert out.read_text() == before
     assert "before anything was measured" in capsys.readouterr().err
+
+
+def test_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line(["bench", "--help"])
+    shown = capsys.readouterr().out
+    for name in (*SUITES, "all", *PROGRAMS):
+        assert f"\n  {name} " in shown
 
 
 @pytest.mark.parametrize(
