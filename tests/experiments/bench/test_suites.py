@@ -17,10 +17,13 @@ from experiments.bench.command import PROGRAMS
 from experiments.bench.measuring import measure
 from experiments.bench.roofs import Roofs
 from experiments.bench.suite_command import SUITES
-from experiments.bench.suites import attention, heads, losses, maps
+from experiments.bench.suites import attention, heads, losses, maps, steps
 from experiments.cli import main as command_line
 from experiments.progress import Display
+from experiments.steps import TrainingStep
 from experiments.timing import Timing
+from experiments.vae.config import VaeConfig
+from experiments.words.config import WordsConfig
 from softmax_variants.variants import VARIANTS
 
 ALONE = Wanted(with_peers=False)
@@ -285,3 +288,34 @@ def test_a_very_slow_program_is_called_once(monkeypatch: pytest.MonkeyPatch) -> 
     case = Case("it", OURS, jnp.tanh, lambda: (jnp.ones(8),))
     (record,) = measure(Group("test", FORWARD, {}, "float32", (case,)), 9, 0, ROOFS, Display())
     assert (record["milliseconds"], record["rounds"], record["ratio"]) == (7000.0, 1, 1.0)
+
+
+def test_steps_stand_beside_those_of_their_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros((2, 3)), jnp.ones(3)
+
+    def step(state: jax.Array, amount: jax.Array) -> tuple[jax.Array]:
+        return (state + amount[None, :],)
+
+    def toy(name: str) -> TrainingStep:
+        return TrainingStep(name, step, jax.eval_shape(make), make, (0,), 7, (1,))
+
+    found = {"words": ["a/full", "a/tree", "b/full"], "vae": ["exact", "other", "third"]}
+    monkeypatch.setattr(steps, "CONFIGS", (WordsConfig, VaeConfig))
+    monkeypatch.setattr(
+        steps, "training_steps", lambda config: [*map(toy, found[config.experiment])]
+    )
+    groups = steps.groups(ALONE)
+    named = [[case.name for case in group.cases] for group in groups]
+    assert named == [
+        ["words/a/full", "words/a/tree"],
+        ["words/b/full"],
+        ["vae/exact", "vae/other", "vae/third"],
+    ]
+    assert [len(group.cases) for group in steps.groups(Wanted(quick=True))] == [2, 1, 2]
+    # As the experiments themselves are compiled.
+    assert [bool(group.cases[0].options) for group in groups] == [False, False, True]
+    (record,) = measure(groups[1], 1, 0, ROOFS, Display())
+    assert record["shape"] == {"examples": 7, "state": 6}
+    assert record["copy_share"] is None
+    assert record["mode"] == STEP
