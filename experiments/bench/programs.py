@@ -40,6 +40,8 @@ def compiled(
     program = lowered.compile(compiler_options=options or None)
     ended = time.perf_counter()
     memory: Any = program.memory_analysis()
+    if memory is None:
+        raise NotImplementedError("this device does not say what memory a program needs")
     return Program(
         run=program,
         lower_seconds=between - began,

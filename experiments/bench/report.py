@@ -96,14 +96,23 @@ def html(columns: Sequence[Column]) -> str:
 
 
 def _html_table(table: Table) -> str:
-    rows = ["<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in table.rows]
+    rows = []
+    for name, *cells in table.rows:
+        texts = [_html_cell(cell, ' class="words"') for cell in cells[: table.texts - 1]]
+        numbers = [_html_cell(cell) for cell in cells[table.texts - 1 :]]
+        first = f'<th scope="row" data-value="{_quoted(name.text)}">{escape(name.text)}</th>'
+        rows.append("<tr>" + "".join([first, *texts, *numbers]) + "</tr>")
     return html_tables.table(table.head, rows, table.head[: table.texts])
 
 
-def _html_cell(cell: Cell) -> str:
+def _html_cell(cell: Cell, style: str = "") -> str:
     value = cell.text if cell.value is None else repr(cell.value)
-    title = f' title="{escape(cell.title, quote=True)}"' if cell.title else ""
-    return f'<td data-value="{escape(value, quote=True)}"{title}>{escape(cell.text)}</td>'
+    title = f' title="{_quoted(cell.title)}"' if cell.title else ""
+    return f'<td{style} data-value="{_quoted(value)}"{title}>{escape(cell.text)}</td>'
+
+
+def _quoted(text: str) -> str:
+    return escape(text, quote=True)
 
 
 def comma_separated(columns: Sequence[Column]) -> str:
