@@ -38,8 +38,19 @@ class Roofs(NamedTuple):
 
 def measured(dtype: str, copy: int = LARGEST_COPY, matrix: int = LARGEST_MATRIX) -> Roofs:
     """Measures all of it, each at its fastest: what slows a round down is not the device."""
-    numbers, copied = _fastest(lambda n: _copy(n, dtype), 2**12, copy)
-    size, product = _fastest(lambda n: _product(n, dtype), 2**5, matrix)
+    return _between((min(2**12, copy), copy), (min(2**5, matrix), matrix), dtype)
+
+
+def anew(roofs: Roofs, dtype: str) -> Roofs:
+    """Measures at the same sizes again: a machine is not the same all the time."""
+    numbers = roofs.copy_bytes // (2 * jnp.dtype(dtype).itemsize)
+    return _between((numbers, numbers), (roofs.matrix_size, roofs.matrix_size), dtype)
+
+
+def _between(copy: tuple[int, int], matrix: tuple[int, int], dtype: str) -> Roofs:
+    """Measures at the first sizes that last long enough, from the smallest to the largest."""
+    numbers, copied = _fastest(lambda n: _copy(n, dtype), *copy)
+    size, product = _fastest(lambda n: _product(n, dtype), *matrix)
     _, call = _fastest(lambda n: _copy(n, dtype), 1, 1)
     moved = 2 * numbers * jnp.dtype(dtype).itemsize
     return Roofs(moved, moved / copied, size, 2.0 * size**3 / product, call)
@@ -49,7 +60,7 @@ def _fastest(
     program: Callable[[int], Callable[[], None]], smallest: int, largest: int
 ) -> tuple[int, float]:
     """The first size whose call lasts long enough, or the largest one, and its best time."""
-    size = min(smallest, largest)
+    size = smallest
     while True:
         timing = interleaved({"it": program(size)}, ROUNDS)["it"]
         fastest = min(timing.seconds)

@@ -64,12 +64,14 @@ def _measure(
         packages.add("torch")
         torch_side.equal_threads()
     of_device = roofs.measured(wanted.dtype)
-    about = machine.describe(packages) | machine.of_roofs(of_device)
+    about = machine.describe(packages)
     with display.stage("bench", sum(len(group.cases) for group in groups), "programs"):
         for number, group in enumerate(groups):
             display.note(group.label)
-            records = measuring.measure(group, rounds, number, of_device, display)
-            lines.write([record | about for record in records])
+            # At the same time as what takes a share of them.
+            now = roofs.anew(of_device, wanted.dtype) if number else of_device
+            records = measuring.measure(group, rounds, number, now, display)
+            lines.write([record | about | machine.of_roofs(now) for record in records])
 
 
 def filtered(groups: Sequence[Group], parts: Sequence[str] | None) -> list[Group]:

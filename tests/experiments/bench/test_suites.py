@@ -156,6 +156,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maps, "SHAPES", ((3, 5),))
     monkeypatch.setattr(losses, "SHAPES", ((3, 5),))
     monkeypatch.setattr(roofs, "measured", lambda dtype: ROOFS)
+    monkeypatch.setattr(roofs, "anew", lambda before, dtype: before)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -266,6 +267,12 @@ def test_the_rates_of_the_device_are_counted_from_its_best_round(
     assert found.matrix_size == 64
     assert found.matrix_flops_per_second == pytest.approx(2 * 64**3 / 0.016)
     assert found.call_seconds == pytest.approx(0.02)
+    # Once more, at the same sizes and without a search.
+    again = roofs.anew(found, "float32")
+    assert again[0] == found[0]
+    assert again[2] == found[2]
+    assert again.copy_bytes_per_second == pytest.approx(2 * 4 * 2**14 / 0.024)
+    assert again.matrix_flops_per_second == pytest.approx(2 * 64**3 / 0.028)
 
 
 def test_peak_memory_is_told_where_the_device_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
