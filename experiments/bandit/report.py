@@ -19,6 +19,7 @@ from experiments.page import (
     page,
     provenance,
     section,
+    wide,
     write_plots,
 )
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
@@ -151,7 +152,7 @@ def _against_the_book(results: Figures, plots: Plots) -> str:
             " no drift).</p>"
         )
     rows = [_check_row(i, check) for i, check in enumerate(results["checks"])]
-    charts = "".join(f"<div class='wide'>{chart.inline()}</div>" for chart in plots["book"][2])
+    charts = "".join(wide(chart) for chart in plots["book"][2])
     return (
         "<p>What the text of sections 2.3 and 2.7 says about figures 2.2 and 2.4, and what this "
         "run finds; late means the last 100 of 1,000 steps, intervals are simultaneous. A point of "
@@ -179,7 +180,7 @@ _PARAMETERS = (
 
 
 def _wide(title: str, text: str, plot: tuple[str, int, list[Any]]) -> str:
-    drawings = "".join(f"<div class='wide'>{drawing.inline()}</div>" for drawing in plot[2])
+    drawings = "".join(wide(drawing) for drawing in plot[2])
     return section(title, f"<p>{text}</p>{drawings}")
 
 

@@ -12,6 +12,7 @@ from experiments.page import (
     page,
     provenance,
     section,
+    wide,
 )
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
 from experiments.shakespeare import plots, report_tables
@@ -34,11 +35,11 @@ def write_report(path: Path) -> Figures:
     for name, (heading, columns, panels) in drawings.items():
         write_text(path / "plots" / f"{name}.svg", sheet(panels, columns, heading))
     facts = {**_facts(results), **environment_facts(environment)}
-    overview = "".join(panel.inline() for panel in plots.overview(results))
+    overview = "".join(wide(panel) for panel in plots.overview(results))
     sections = [
         section("In short", findings(sentences(results))),
         section("How it was done", method(_method(results))),
-        section("Quality and speed", f"<div class='wide'>{overview}</div>"),
+        section("Quality and speed", overview),
         section("Figures", report_tables.figures(results)),
         *(gallery(*_GALLERIES[name], drawings[name][2]) for name in _GALLERIES if name in drawings),
         section("Attention", f"<pre>{escape(attention_table(results))}</pre>"),

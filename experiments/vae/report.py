@@ -12,6 +12,7 @@ from experiments.page import (
     page,
     provenance,
     section,
+    wide,
     write_plots,
 )
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
@@ -71,10 +72,7 @@ def _of_gradients(results: Figures, plots: Plots) -> list[str]:
 
 
 def _wide(title: str, text: str, plots: Plots, name: str) -> str:
-    charts = "".join(
-        f"<div class='wide'><p><b>{chart.title}</b></p>{chart.inline()}</div>"
-        for chart in plots[name][2]
-    )
+    charts = "".join(f"<p><b>{chart.title}</b></p>{wide(chart)}" for chart in plots[name][2])
     return section(title, f"<p>{text}</p>{charts}")
 
 

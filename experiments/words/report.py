@@ -12,6 +12,7 @@ from experiments.page import (
     page,
     provenance,
     section,
+    wide,
     write_plots,
 )
 from experiments.run_directory import RESULTS, read_run, write_json, write_text
@@ -85,7 +86,7 @@ def _of_tasks(results: Figures, drawings: Plots) -> list[str]:
             "how well it then predicts held-out words (down is better). Its name and its test NLL "
             "stand to the right.</p>"
         )
-        content = f"{text}<div class='wide'>{chart.inline()}</div>"
+        content = f"{text}{wide(chart)}"
         parts.append(section(title, content + report_tables.figures(results, index), name))
         for kind, heading, words in (
             ("curves", "validation NLL over time", _curves_text(results, task)),
