@@ -8,9 +8,11 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experiments.engine import report_tables, summary, tables
+from experiments.engine.pictures import EXAMPLE, draw_maps, pictured
 from experiments.engine.report import read_run, write_report
 from experiments.errors import UserError
 from tests.experiments.engine import synthetic
@@ -101,6 +103,29 @@ def test_plots_are_svg_files_of_their_own(run: Path) -> None:
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
     titles = re.findall(r'class="title"[^>]*>([^<]+)', drawn["triangles"])
     assert titles == ["softmax", "sparsemax", "entmax", "stablemax"]
+
+
+def test_a_map_is_pictured_once_for_each_of_its_parameters(results: dict[str, Any]) -> None:
+    changed = copy.deepcopy(results)
+    first, second, third, fourth, failed = changed["contenders"]
+    second |= {"map": "softmax", "fixed": {"temperature": 0.5}}
+    third |= {"map": "entmax", "learned": {"alpha": {"estimate": 1.4}, "scale": None}}
+    fourth |= {"map": "softmax", "fixed": {"smoothing": 0.1}}  # not the map's, the loss's
+    failed |= {"map": "gumbel_softmax"}  # random: it has no one output
+    found = [(p.name, p.map, p.parameters) for p in pictured(changed)]
+    assert found == [
+        ("softmax", "softmax", {}),
+        ("sparsemax", "softmax", {"temperature": 0.5}),
+        ("entmax", "entmax", {"alpha": 1.4}),
+    ]
+    assert first["map"] == "softmax"
+    bars, triangles = draw_maps(pictured(changed)[:2])
+    assert triangles[0].shapes != triangles[1].shapes
+    # The outputs that stand over the bars: those of softmax at temperatures 1 and 1/2.
+    for drawing, temperature in zip(bars, (1.0, 0.5), strict=True):
+        scores = np.exp(np.asarray(EXAMPLE) / temperature)
+        shown = [float(t) for t in re.findall(r'class="value"[^>]*>([\d.]+)<', drawing.inline())]
+        assert shown == pytest.approx((scores / scores.sum()).tolist(), abs=0.005)
 
 
 def with_difference(results: dict[str, Any], lower: float, upper: float, verdict: str) -> Any:
