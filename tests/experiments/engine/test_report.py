@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.base_config import to_json
+from experiments.config_files import from_json
+from experiments.digits.config import DigitsConfig
 from experiments.engine import report_tables, summary, tables
 from experiments.engine.pictures import EXAMPLE, draw_maps, pictured
 from experiments.engine.report import read_run, write_report
+from experiments.engine.task import Variant
 from experiments.errors import UserError
+from softmax_variants.variants import VARIANTS
 from tests.experiments.engine import synthetic
 from tests.experiments.html import Page
 
@@ -103,6 +108,20 @@ def test_plots_are_svg_files_of_their_own(run: Path) -> None:
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
     titles = re.findall(r'class="title"[^>]*>([^<]+)', drawn["triangles"])
     assert titles == ["softmax", "sparsemax", "entmax", "stablemax"]
+
+
+def test_config_json_says_what_a_report_reads_of_a_variant() -> None:
+    config = DigitsConfig(variants=("softmax", "sparsemax", "softmax_temperature_2"))
+    about = to_json(config)["about"]
+    assert list(about) == ["softmax", "sparsemax", "softmax_temperature_2"]
+    found = {name: (a["group"], a["map"], a["fixed"]) for name, a in about.items()}
+    assert found["sparsemax"] == ("sparse", "sparsemax", {})
+    assert found["softmax_temperature_2"] == ("sweep", "softmax", {"temperature": 2.0})
+    assert from_json(to_json(config)) == config
+    # By its function, where a variant does not name it; a map of one's own has no name.
+    by_function = Variant("mine", {"map": VARIANTS["entmax15"].map})
+    own = Variant("mine", {"map": lambda scores: scores})
+    assert [v.described()["map"] for v in (by_function, own)] == ["entmax15", ""]
 
 
 def test_a_map_is_pictured_once_for_each_of_its_parameters(results: dict[str, Any]) -> None:
