@@ -226,7 +226,7 @@ def test_many_contenders_get_panels_and_colours_of_their_groups(tmp_path: Path) 
         n: {"group": "mine" if i % 2 else "", "about": "", "map": "", "fixed": {}}
         for i, n in enumerate(names)
     }
-    config = {"about": about, "seeds": 2}
+    config = {"about": about, "seeds": 2, "trials": 1}
     path = synthetic.write_run(tmp_path / "run", blocks, config)
     write_report(path)
     text = (path / "report.html").read_text()
@@ -247,6 +247,15 @@ def test_a_run_of_one_seed_has_figures_and_no_intervals(tmp_path: Path) -> None:
     text = (path / "report.html").read_text()
     Page(text)
     assert "There is nothing to compare." in text
+
+
+def test_a_run_with_nothing_finished_has_a_page_that_says_so(tmp_path: Path) -> None:
+    path = synthetic.write_run(tmp_path / "run", {}, {"variants": ["softmax", "other"]})
+    write_report(path)
+    text = (path / "report.html").read_text()
+    Page(text)
+    assert "Not finished, without figures yet: <code>softmax</code>, <code>other</code>." in text
+    assert "4 trials of 2 seeds and 200 steps each" in text
 
 
 def test_what_is_no_run_of_the_engine_is_refused(tmp_path: Path) -> None:
