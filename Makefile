@@ -17,7 +17,7 @@ INPUTS := pyproject.toml constraints.txt .ci/environment .ci/find-python
 PYTEST_WORKERS ?= 2
 ARGS ?=
 # What the newest jax has to pass each time; ARGS=tests/heads names more.
-NEWEST_TESTS := tests/conformance tests/gradients tests/maps tests/test_losses.py tests/test_pytrees.py \
+NEWEST_TESTS := tests/conformance tests/gradients tests/maps tests/test_deformed_log.py tests/test_pytrees.py \
 	tests/test_regressions.py tests/test_regressions_random.py tests/test_threshold.py -m "not slow"
 
 setup: $(VENV)/.complete ## make the environment that the other targets use
