@@ -1,5 +1,6 @@
 """Checkpoints of a run: written beside the training, whole or not at all, and read with care."""
 
+import functools
 import gc
 import logging
 import os
@@ -13,6 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from experiments import distributed
+from experiments.digests import find_damage, write_digests
 from experiments.errors import disk_errors
 
 CHECKPOINTS, ASIDE = "checkpoints", "unreadable-"
@@ -104,7 +106,10 @@ def open_checkpoints(
         max_to_keep=keep,
         cleanup_tmp_directories=True,
         # Otherwise a save that fails leaves a thread that waits minutes for its directory.
-        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        async_options=ocp.AsyncOptions(
+            create_directories_asynchronously=False,
+            post_finalization_callback=functools.partial(_digest, path),
+        ),
     )
     with _quiet():
         with disk_errors(path):
@@ -133,20 +138,28 @@ def read_newest(run: Path, like: _State, note: Callable[[str], None]) -> tuple[i
     return found
 
 
+def _digest(path: Path) -> None:
+    """Adds digests to the checkpoint whose files are all written, before it gets its name."""
+    for item in path.glob(f"*.orbax-checkpoint-tmp*/{_ITEM}"):
+        write_digests(item)
+
+
 def _newest(
     path: Path, steps: list[int], like: _State
 ) -> tuple[tuple[int, _State] | None, dict[int, str]]:
     """Returns the newest step that can be read, and why those after it cannot be."""
     failed: dict[int, str] = {}
     for step in steps:
+        item, state = path / str(step) / _ITEM, like
+        why = distributed.on_writer(functools.partial(find_damage, item))
         try:
-            state, why = _read(path / str(step) / _ITEM, like), ""
+            state = state if why else _read(item, like)
         except (MemoryError, jax.errors.JaxRuntimeError):
             # Not the fault of the file.
             raise
         except Exception as error:
             # Orbax has no class of errors for damaged files: they are of many kinds.
-            state, why = like, _described(error)
+            why = _described(error)
         if not distributed.any_process(bool(why)):
             return (step, state), failed
         failed[step] = why or "by another process"

@@ -102,21 +102,35 @@ def read_run(path: Path, kind: type[_Config]) -> tuple[_Config, dict[str, list[R
 
 def read_blocks(path: Path) -> tuple[dict[str, list[Record]], int, int]:
     """Returns the finished blocks, the length in bytes up to their end, and the lines after it."""
-    blocks: dict[str, list[Record]] = {}
-    open_block: list[Record] = []
+    blocks, complete, dropped = _read_numbered(path)
+    records = {name: [record for record, _ in block] for name, block in blocks.items()}
+    return records, complete, dropped
+
+
+def read_numbered(path: Path) -> tuple[dict[str, list[Record]], dict[str, list[int]]]:
+    """Returns the finished blocks, and the line of the file that each of their records is in."""
+    blocks, _, _ = _read_numbered(path)
+    records = {name: [record for record, _ in block] for name, block in blocks.items()}
+    return records, {name: [line for _, line in block] for name, block in blocks.items()}
+
+
+def _read_numbered(path: Path) -> tuple[dict[str, list[tuple[Record, int]]], int, int]:
+    blocks: dict[str, list[tuple[Record, int]]] = {}
+    open_block: list[tuple[Record, int]] = []
     position = complete = 0
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, 1):
         position += len(line)
         record = _parse(line)
         if record is None:
             # Only the last line can be torn: each write ends with a newline.
-            open_block.append({})
+            open_block.append(({}, number))
             break
         if record.get("kind") == _END:
             blocks[record["block"]] = open_block
             open_block, complete = [], position
         else:
-            open_block.append(record)
+            open_block.append((record, number))
     return blocks, complete, len(open_block)
 
 

@@ -7,6 +7,7 @@ other experiments should not wait for.
 from collections.abc import Iterator
 from pathlib import Path
 
+from experiments import distributed
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.distributed import on_writer
@@ -46,7 +47,11 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
 
 
 def write_report(path: Path) -> list[str]:
-    """Writes the report of a run; returns its tables for the terminal."""
+    """Writes the report of a run, in one process; returns its tables for the terminal."""
+    return distributed.on_writer(lambda: _write_report(path))
+
+
+def _write_report(path: Path) -> list[str]:
     match config := read_config(path):
         case EngineConfig():
             from experiments.engine import report as engine_report
@@ -75,6 +80,16 @@ def write_report(path: Path) -> list[str]:
 
             return vae_tables.all_tables(vae_report.write_report(path))
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")
+
+
+def write_event_files(path: Path) -> Path:
+    """Writes event files for TensorBoard from the records of a run; returns their directory."""
+    match config := read_config(path):
+        case EngineConfig():
+            from experiments.engine import event_files
+
+            return event_files.write_event_files(path)
+    raise UserError(f"--tensorboard: {path} is a run on {config.experiment}, expected the engine's")
 
 
 def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[str]]:

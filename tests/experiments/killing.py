@@ -119,6 +119,16 @@ def moments(
     return found
 
 
+def run_whole(arguments: Sequence[str], out: Path) -> float:
+    """Lets a command end; returns the seconds of its start, until it had written records."""
+    with running(arguments, out, out.with_name(out.name + ".log")) as process:
+        began = time.monotonic()
+        process.wait_for(lambda: process.blocks > 0)
+        start_seconds = time.monotonic() - began
+        process.finish()
+    return start_seconds
+
+
 def kill_in_a_row(count: int, arguments: Sequence[str], out: Path, start_seconds: float) -> str:
     """Kills and repeats a command, then lets it end; returns all that it said."""
     log, said = out.with_name(out.name + ".log"), ""

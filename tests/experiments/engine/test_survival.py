@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from experiments.digits.config import DigitsConfig
 from experiments.digits.task import Digits
 from experiments.engine.comparison import STATES
 from experiments.engine.programs import NEVER, State, optimizer, step_function
+from tests.experiments.disk import fill
 from tests.experiments.killing import (
     assert_refuses_another,
     kill_in_a_row,
     newest_state,
     records,
+    run_whole,
     running,
 )
 
@@ -36,7 +39,6 @@ def get_config():
         checkpoint_seconds=0, speed_rounds=1,
     )
 """
-START_SECONDS = 5.0
 # What ends a run, and what is in the newest checkpoint when it has ended.
 STATES_OF = ("tune/softmax", "softmax", "tune/sparsemax", "sparsemax")
 
@@ -48,9 +50,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def assert_same_runs(one: Path, other: Path) -> None:
+def assert_same_runs(one: Path, other: Path, states: Sequence[str]) -> None:
     assert records(one) == records(other)
-    for name in STATES_OF:
+    for name in states:
         assert newest_state(one / STATES / name) == newest_state(other / STATES / name)
 
 
@@ -62,9 +64,10 @@ def went_on_from(said: str) -> list[tuple[str, int]]:
 def test_a_comparison_that_is_stopped_in_every_way_ends_as_one_that_is_not(
     config: Path, tmp_path: Path
 ) -> None:
-    arguments, out, log = ["compare", str(config)], tmp_path / "run", tmp_path / "log"
-    with running(arguments, tmp_path / "whole", log) as process:
-        process.finish()
+    out, log = tmp_path / "run", tmp_path / "log"
+    # Nothing is tuned or timed, which takes longer to compile.
+    arguments = ["compare", str(config), "--trials", "1", "--speed-rounds", "0"]
+    start_seconds = run_whole(arguments, tmp_path / "whole")
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         with running(arguments, out, log) as process:
             wanted = process.blocks + 3
@@ -78,9 +81,9 @@ def test_a_comparison_that_is_stopped_in_every_way_ends_as_one_that_is_not(
         again = " ".join(["python -m experiments", *arguments, "--out", str(out)])
         assert last == f"interrupted; repeat `{again}` to go on where it stopped"
         saved_at = (found[1], int(found[2]))
-    said = kill_in_a_row(1, arguments, out, START_SECONDS)
+    said = kill_in_a_row(1, arguments, out, start_seconds)
     assert went_on_from(said)[0] == saved_at
-    assert_same_runs(out, tmp_path / "whole")
+    assert_same_runs(out, tmp_path / "whole", STATES_OF[1::2])
 
 
 @pytest.mark.slow
@@ -88,12 +91,11 @@ def test_a_comparison_killed_twenty_times_ends_as_one_never_killed(
     config: Path, tmp_path: Path
 ) -> None:
     arguments = ["compare", str(config)]
-    with running(arguments, tmp_path / "whole", tmp_path / "log") as process:
-        process.finish()
-    said = kill_in_a_row(20, arguments, tmp_path / "run", START_SECONDS)
+    start_seconds = run_whole(arguments, tmp_path / "whole")
+    said = kill_in_a_row(20, arguments, tmp_path / "run", start_seconds)
     # It went on from many states.
     assert len(set(went_on_from(said))) >= 8
-    assert_same_runs(tmp_path / "run", tmp_path / "whole")
+    assert_same_runs(tmp_path / "run", tmp_path / "whole", STATES_OF)
 
 
 def stopped_after_saving(step: int, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +136,40 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert newest_state(out / STATES / "sparsemax") == newest_state(
         tmp_path / "whole" / STATES / "sparsemax"
     )
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_it_goes_on_later(
+    config: Path,
+    small_disk: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    command = ["train", str(config), "--steps", "100", "--evaluations", "5", "--out"]
+    assert cli.main([*command, str(tmp_path / "whole")]) == 0
+    out, filling, save = small_disk / "run", small_disk / "filling", Checkpoints.save
+
+    def on_a_full_disk(self: Checkpoints, step: int, state: Any) -> None:
+        if step == 60:
+            self.wait()
+            with filling.open("wb") as file:
+                fill(file.fileno())
+        save(self, step, state)
+
+    monkeypatch.setattr(Checkpoints, "save", on_a_full_disk)
+    capfd.readouterr()
+    assert cli.main([*command, str(out)]) == 2
+    monkeypatch.undo()
+    *_, line = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: {out}/")
+    assert " cannot be written: No space left on device; what was written before is" in line
+    assert {f"sparsemax/{step}" for step in (20, 40, 60)} <= set(records(out))
+    filling.unlink()
+    assert cli.main([*command, str(out)]) == 0
+    assert "sparsemax: goes on from step 40\n" in capfd.readouterr().err
+    assert records(out) == records(tmp_path / "whole")
+    of_run = Path(STATES) / "sparsemax"
+    assert newest_state(out / of_run) == newest_state(tmp_path / "whole" / of_run)
 
 
 def test_a_loss_that_is_not_finite_ends_train_at_its_step_for_good(

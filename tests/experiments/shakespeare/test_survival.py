@@ -13,6 +13,7 @@ from tests.experiments.killing import (
     kill_in_a_row,
     newest_state,
     records,
+    run_whole,
     running,
 )
 from tests.experiments.shakespeare.tiny import FLAGS, write_text
@@ -20,7 +21,6 @@ from tests.experiments.shakespeare.tiny import FLAGS, write_text
 # Many evaluations, so that there is something left to stop.
 LONG = ("--steps", "3000", "--evaluations", "60")
 SHORT = ("--steps", "1000", "--evaluations", "20")
-START_SECONDS = 5.0
 
 
 def command(text: Path, *more: str) -> list[str]:
@@ -51,8 +51,7 @@ def test_a_run_that_is_stopped_in_every_way_ends_as_one_that_is_not(
     text: Path, tmp_path: Path
 ) -> None:
     arguments, out, log = command(text, *SHORT), tmp_path / "run", tmp_path / "log"
-    with running(arguments, tmp_path / "whole", log) as process:
-        process.finish()
+    start_seconds = run_whole(arguments, tmp_path / "whole")
     steps = [0]
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         with running(arguments, out, log) as process:
@@ -63,7 +62,7 @@ def test_a_run_that_is_stopped_in_every_way_ends_as_one_that_is_not(
             assert process.end(number) == code, process.said
             assert went_on_from(process.said) == steps[1:]
             steps.append(saved_then_left(process, arguments))
-    said = kill_in_a_row(1, arguments, out, START_SECONDS)
+    said = kill_in_a_row(1, arguments, out, start_seconds)
     assert went_on_from(said)[0] == steps[-1] > steps[-2] > 0
     assert records(out) == records(tmp_path / "whole")
     assert newest_state(out) == newest_state(tmp_path / "whole")
@@ -72,9 +71,8 @@ def test_a_run_that_is_stopped_in_every_way_ends_as_one_that_is_not(
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_as_one_never_killed(text: Path, tmp_path: Path) -> None:
     arguments = command(text, *LONG)
-    with running(arguments, tmp_path / "whole", tmp_path / "log") as process:
-        process.finish()
-    steps = went_on_from(kill_in_a_row(20, arguments, tmp_path / "run", START_SECONDS))
+    start_seconds = run_whole(arguments, tmp_path / "whole")
+    steps = went_on_from(kill_in_a_row(20, arguments, tmp_path / "run", start_seconds))
     assert steps == sorted(steps)
     # It went on from many states.
     assert len(set(steps)) >= 10
