@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import rings
 from experiments import distributed
 from experiments import mesh as meshes
+from experiments.config_files import load_config
 from experiments.engine import comparison
 from experiments.engine.config import EngineConfig
 from experiments.engine.placement import mesh_of
@@ -96,7 +96,9 @@ def test_what_the_devices_cannot_share_is_an_error_before_the_run(
 
 
 def test_devices_for_classes_that_no_weight_has_are_an_error() -> None:
-    config = rings.get_config(mesh_classes=2)
+    rings = load_config(processes.ROOT / "configs" / "rings.py")
+    assert isinstance(rings, EngineConfig)
+    config = dataclasses.replace(rings, mesh_classes=2)
     message = "mesh_classes: expected 1, for Rings.partition shares no weights, got 2"
     with pytest.raises(UserError, match=message):
         mesh_of(config, config.make_task(), config.make_variants())

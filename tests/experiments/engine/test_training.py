@@ -107,9 +107,9 @@ def test_going_on_from_what_was_saved_is_exact() -> None:
     task = Linear()
     training, found = trained(CONFIG, task, SOFTMAX, [Candidate(0.1, {})])
     (rest,) = training.run(jax.tree.map(jnp.array, found[0].saved), 3, lambda _: None)
-    for leaf, again in zip(
-        jax.tree.leaves(found[1].saved), jax.tree.leaves(rest.saved), strict=True
-    ):
+    # All but the seconds, which no two runs share.
+    before, after = found[1].saved[:2], rest.saved[:2]
+    for leaf, again in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(leaf, np.asarray(again))
 
 
