@@ -18,11 +18,13 @@ class Series(NamedTuple):
       name: What stands beside its end, or over its panel.
       style: The class of its colour.
       points: Where it goes, and its band.
+      cut: Whether it ends before the others because it was lost; a cross marks where.
     """
 
     name: str
     style: str
     points: Points
+    cut: bool = False
 
 
 def curve_points(steps: Sequence[float], curve: Mapping[str, Any], factor: float = 1.0) -> Points:
@@ -70,7 +72,7 @@ def line_chart(
     for line, height in zip(ordered, heights, strict=True):
         last = line.points[-1]
         drawing.line([(x(last[0]), y(last[1])), (452, height)], "grid")
-        band(drawing, x, y, line.points, line.style)
+        _draw(drawing, x, y, line)
         if dots:
             for point in line.points:
                 drawing.dot(x(point[0]), y(point[1]), 2.4, f"{line.style} fill")
@@ -96,10 +98,22 @@ def line_panels(
         drawing = Drawing(_WIDTH, _HEIGHT, line.name)
         drawing.axes(x, y, _few(_ticks(x)), _ticks(y))
         if behind and line is not behind:
-            band(drawing, x, y, behind.points, "quiet")
-        band(drawing, x, y, line.points, line.style)
+            _draw(drawing, x, y, behind._replace(style="quiet"))
+        _draw(drawing, x, y, line)
         drawings.append(drawing)
     return drawings
+
+
+def _draw(drawing: Drawing, x: Scale, y: Scale, line: Series) -> None:
+    band(drawing, x, y, line.points, line.style, end=not line.cut)
+    if line.cut:
+        cross(drawing, x(line.points[-1][0]), y(line.points[-1][1]), 4.0, "bad")
+
+
+def cross(drawing: Drawing, x: float, y: float, size: float, style: str) -> None:
+    """Draws a cross."""
+    for slope in (size, -size):
+        drawing.line([(x - size, y - slope), (x + size, y + slope)], f"{style} line")
 
 
 def _scale(values: Sequence[float], start: float, end: float, pad: float, log: bool) -> Scale:
@@ -128,12 +142,23 @@ def band(
     y: Scale,
     points: Sequence[tuple[float, float, float, float]],
     style: str,
+    end: bool = True,
 ) -> None:
-    """Draws a line through points (place, value, lower, upper), and a band between its limits."""
+    """Draws a line through points (place, value, lower, upper), and a band between its limits.
+
+    Args:
+      drawing: What to draw on.
+      x: The horizontal scale.
+      y: The vertical scale.
+      points: The points.
+      style: The class of the colour.
+      end: Whether the last point is marked.
+    """
     outline = [(x(p[0]), y(p[2])) for p in points] + [(x(p[0]), y(p[3])) for p in reversed(points)]
     drawing.area(outline, f"{style} band fill")
     drawing.line([(x(p[0]), y(p[1])) for p in points], f"{style} line")
-    drawing.dot(x(points[-1][0]), y(points[-1][1]), 2.4, f"{style} fill")
+    if end:
+        drawing.dot(x(points[-1][0]), y(points[-1][1]), 2.4, f"{style} fill")
 
 
 def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -163,9 +188,11 @@ def levels(scale: Scale) -> list[tuple[float, str]]:
     """Returns three to seven round ticks of a linear scale."""
     width = scale.high - scale.low
     step = 10.0 ** math.floor(math.log10(width))
-    step = next(step * f for f in (1.0, 0.5, 0.2, 0.1) if width / (step * f) >= 3.0)
+    step = next(step * f for f in (2.0, 1.0, 0.5, 0.2) if width / (step * f) >= 3.0)
     first = math.ceil(scale.low / step)
     ticks = [i * step for i in range(first, math.floor(scale.high / step) + 1)]
+    if max(map(abs, ticks), default=0.0) >= 10_000:
+        return [(tick, short(tick)) for tick in ticks]
     return [(tick, f"{tick:.{max(0, -math.floor(math.log10(step)))}f}") for tick in ticks]
 
 
@@ -176,7 +203,7 @@ def significant(number: float) -> str:
 
 def short(number: float) -> str:
     """Returns 10k for 10,000."""
-    for size, mark in ((1e6, "M"), (1e3, "k")):
+    for size, mark in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:g}{mark}"
     return f"{number:g}"

@@ -45,7 +45,8 @@ class Checkpoints:
         """
         with disk_errors(self.path):
             self._manager.wait_until_finished()
-            if step not in self._manager.all_steps():
+            # On shared storage processes may see a directory at different times: one looks.
+            if distributed.from_writer(step not in self._manager.all_steps()):
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def wait(self) -> None:
@@ -64,7 +65,8 @@ class Checkpoints:
             placed as the one in `like`, whatever devices it was saved from.
         """
         self.wait()
-        found, failed = _newest(self.path, sorted(self._manager.all_steps(), reverse=True), like)
+        steps = distributed.from_writer(sorted(self._manager.all_steps(), reverse=True))
+        found, failed = _newest(self.path, steps, like)
         after = "the run begins again" if found is None else f"going on from step {found[0]:,}"
         for step, why in failed.items():
             aside = self._move_aside(step)
@@ -78,12 +80,14 @@ class Checkpoints:
 
     def _move_aside(self, step: int) -> str:
         names = (ASIDE + str(step) + suffix for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
-        name = next(name for name in names if not (self.path / name).exists())
-        if distributed.is_writer():
+
+        def move() -> str:
+            name = next(name for name in names if not (self.path / name).exists())
             with disk_errors(self.path):
                 os.rename(self.path / str(step), self.path / name)
-        distributed.barrier("checkpoint moved aside")
-        return name
+            return name
+
+        return distributed.on_writer(move)
 
 
 @contextmanager
@@ -110,11 +114,17 @@ def open_checkpoints(
     with _quiet():
         with disk_errors(path):
             manager = ocp.CheckpointManager(path, options=options)
+        waits = True
         try:
             yield Checkpoints(path, manager, note)
+        except Exception:
+            # Of several processes one may be lost, for which the others would wait in vain.
+            waits = jax.process_count() == 1
+            raise
         finally:
-            with disk_errors(path):
-                manager.close()
+            if waits:
+                with disk_errors(path):
+                    manager.close()
 
 
 def read_newest(run: Path, like: _State, note: Callable[[str], None]) -> tuple[int, _State] | None:

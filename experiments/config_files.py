@@ -28,7 +28,9 @@ def from_json(fields: dict[str, Any]) -> BaseConfig:
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     name = values.pop("experiment", DigitsConfig.experiment)
     if values.pop("engine", False):
-        del values["metrics"]
+        # What a report reads besides the fields.
+        for described in ("metrics", "about"):
+            values.pop(described, None)
         if name not in EXPERIMENTS:
             # An experiment of one's own: only its file knows its other fields.
             known: dict[str, Any] = {k: values[k] for k in field_types(EngineConfig) if k in values}

@@ -1,6 +1,6 @@
 """Sortable tables of a report, whose cells say where their figures are in the results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,21 +9,29 @@ from experiments.svg import Drawing, Scale
 Figures = dict[str, Any]
 
 
-def filters(groups: Mapping[str, str]) -> str:
-    """Returns buttons that show one group of the table after them; names and their labels."""
+def filters(groups: Mapping[str, str], styles: Mapping[str, str] | None = None) -> str:
+    """Returns buttons that show one group of the table after them.
+
+    Args:
+      groups: The name of each group, and its label.
+      styles: The class of the colour of a group; its name where there are none.
+    """
     buttons = [("", "all"), *groups.items()]
+    style = dict(styles or {name: name for name in groups})
     shown = "".join(
-        f'<button type="button" data-group="{group}" aria-pressed="{str(not group).lower()}">'
-        f"{f'<i class={group}></i>' if group else ''}{label}</button>"
+        f'<button type="button" data-group="{escape(group, quote=True)}" '
+        f'aria-pressed="{str(not group).lower()}">'
+        f"{f'<i class={style[group]}></i>' if style.get(group) else ''}{escape(label)}</button>"
         for group, label in buttons
     )
     return f"<div class='filters' role='group' aria-label='Show a group'>{shown}</div>"
 
 
-def table(head: Sequence[str], rows: Sequence[str]) -> str:
-    """Returns a table whose headings sort it."""
+def table(head: Sequence[str], rows: Sequence[str], words: Collection[str] = ()) -> str:
+    """Returns a table whose headings sort it; `words` are the headings of columns of text."""
     cells = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{escape(heading)}</button></th>'
+        f'<th scope="col" aria-sort="none"{" class=words" if heading in words else ""}>'
+        f'<button type="button">{escape(heading)}</button></th>'
         for heading in head
     )
     body = "".join(rows)
@@ -33,54 +41,80 @@ def table(head: Sequence[str], rows: Sequence[str]) -> str:
     )
 
 
-def row(contender: Figures, cells: Sequence[str]) -> str:
-    """Returns the row of a contender, the first cell being its name."""
-    status = contender["status"]
+def row(contender: Figures, cells: Sequence[str], style: str = "") -> str:
+    """Returns the row of a contender, the first cell being its name, in the colour of its group."""
+    status, style = contender["status"], style or contender["group"]
     badge = f" <b class='badge'>{status}</b>" if status not in ("trained", "finished") else ""
     title = contender["why"] or contender["formula"]
     name = (
         f'<th scope="row" data-value="{escape(contender["name"], quote=True)}" '
-        f'title="{escape(title, quote=True)}"><i class="{contender["group"]}"></i>'
+        f'title="{escape(title, quote=True)}"><i class="{style}"></i>'
         f"{escape(contender['name'])}{badge}</th>"
     )
-    return f'<tr data-group="{contender["group"]}">{name}{"".join(cells)}</tr>'
+    group = escape(contender["group"], quote=True)
+    return f'<tr data-group="{group}">{name}{"".join(cells)}</tr>'
 
 
-def cell(interval: Figures | None, path: str, factor: float, digits: int) -> str:
-    """Returns a cell with an interval, or a dash where there is none."""
+def cell(interval: Figures | None, path: str, factor: float, digits: int, target: str = "") -> str:
+    """Returns a cell with an interval, or a dash where there is none.
+
+    Args:
+      interval: The figures.
+      path: Where they are in the results.
+      factor: What they are multiplied with.
+      digits: Their decimals.
+      target: What the number links to, if anything.
+    """
     if interval is None or interval["estimate"] is None:
         return f'<td title="{path}" data-value="">–</td>'
     value = interval["estimate"]
-    text = interval_text(interval, factor, digits, "")
+    text = linked(interval_text(interval, factor, digits, ""), target)
     return f'<td title="{path}" data-value="{value!r}">{text}</td>'
 
 
-def plain_cell(value: float | None, path: str, factor: float, digits: int) -> str:
+def linked(text: str, target: str) -> str:
+    """Returns HTML as a link, or as it is where there is no target."""
+    return f'<a href="{escape(target, quote=True)}">{text}</a>' if target else text
+
+
+def plain_cell(value: float | None, path: str, factor: float, digits: int, target: str = "") -> str:
     """Returns a cell with a number that has no interval."""
     interval = None if value is None else {"estimate": value, "lower": None, "upper": None}
-    return cell(interval, path, factor, digits)
+    return cell(interval, path, factor, digits, target)
 
 
 def difference_cell(
-    difference: Figures | None, path: str, limit: float, factor: float, digits: int
+    difference: Figures | None,
+    path: str,
+    limit: float,
+    factor: float,
+    digits: int,
+    target: str = "",
 ) -> str:
     """Returns a cell with a drawing of a difference, coloured by what it shows."""
     if difference is None:
         return f'<td title="{path}" data-value="">–</td>'
     word = difference["verdict"]
     style = word if word in ("better", "worse") else "same"
-    text = f"<span class='{style}'>{interval_text(difference, factor, digits, '+')}</span>"
-    glyph = interval_glyph(difference, limit)
-    return f'<td title="{word} · {path}" data-value="{difference["estimate"]!r}">{glyph}{text}</td>'
+    shown = linked(interval_text(difference, factor, digits, "+"), target)
+    text = f"<span class='{style}'>{shown}</span>"
+    drawn = f"<div class='pair'>{interval_glyph(difference, limit)}{text}</div>"
+    return f'<td title="{word} · {path}" data-value="{difference["estimate"]!r}">{drawn}</td>'
 
 
 def interval_text(interval: Figures, factor: float, digits: int, sign: str) -> str:
-    """Returns an estimate and half the width of its interval."""
+    """Returns an estimate, half the width of its interval, and its standard error if it has one.
+
+    Where some values are missing, how many there are stands in square brackets.
+    """
     estimate = f"{factor * interval['estimate']:{sign},.{digits}f}".replace("-", "−")
     if interval["lower"] is None or interval["upper"] is None:
         return estimate
     half = factor * (interval["upper"] - interval["lower"]) / 2.0
-    return f"{estimate}<small> ± {half:,.{digits}f}</small>"
+    error = interval.get("standard_error")
+    between = "" if error is None else f" ({factor * error:,.{digits}f})"
+    count = f" [{interval['count']}]" if interval.get("missing") else ""
+    return f"{estimate}<small> ± {half:,.{digits}f}{between}{count}</small>"
 
 
 def interval_glyph(difference: Figures | None, limit: float) -> str:

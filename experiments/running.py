@@ -7,8 +7,10 @@ other experiments should not wait for.
 from collections.abc import Iterator
 from pathlib import Path
 
+from experiments import distributed
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
+from experiments.distributed import on_writer
 from experiments.engine.config import EngineConfig
 from experiments.errors import UserError
 from experiments.progress import Display
@@ -45,7 +47,11 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
 
 
 def write_report(path: Path) -> list[str]:
-    """Writes the report of a run; returns its tables for the terminal."""
+    """Writes the report of a run, in one process; returns its tables for the terminal."""
+    return distributed.on_writer(lambda: _write_report(path))
+
+
+def _write_report(path: Path) -> list[str]:
     match config := read_config(path):
         case EngineConfig():
             from experiments.engine import report as engine_report
@@ -76,13 +82,24 @@ def write_report(path: Path) -> list[str]:
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")
 
 
+def write_event_files(path: Path) -> Path:
+    """Writes event files for TensorBoard from the records of a run; returns their directory."""
+    match config := read_config(path):
+        case EngineConfig():
+            from experiments.engine import event_files
+
+            return event_files.write_event_files(path)
+    raise UserError(f"--tensorboard: {path} is a run on {config.experiment}, expected the engine's")
+
+
 def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[str]]:
     """Trains one model as far as it is not; returns whether anything was done, and tables."""
     match config:
         case EngineConfig():
             from experiments.engine import comparison as engine
 
-            return engine.train(config, path, display), write_report(path)
+            trained = engine.train(config, path, display)
+            return trained, on_writer(lambda: write_report(path))
         case ShakespeareConfig():
             from experiments.shakespeare import training
 

@@ -55,6 +55,14 @@ def mean_interval(values: Sequence[float], confidence: float) -> Interval:
     return Interval(mean, mean - half, mean + half, array.size)
 
 
+def mean_with_error(values: Sequence[float], confidence: float) -> dict[str, Any]:
+    """Returns the mean, its interval and its standard error, ready for JSON."""
+    array = np.asarray(values, np.float64)
+    error = array.std(ddof=1) / math.sqrt(array.size) if array.size > 1 else math.nan
+    interval = mean_interval(values, confidence)
+    return {**interval.to_json(), "standard_error": finite(error)}
+
+
 def paired_difference(
     values: Sequence[float], reference: Sequence[float], confidence: float, comparisons: int
 ) -> Interval:

@@ -65,9 +65,11 @@ class Drawing:
         box = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
         self.shapes.append(f'<rect class="{style}" {box}/>')
 
-    def dot(self, x: float, y: float, radius: float, style: str) -> None:
-        """Fills a circle."""
-        self.shapes.append(f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
+    def dot(self, x: float, y: float, radius: float, style: str, title: str = "") -> None:
+        """Fills a circle; a title is shown where the pointer rests on it."""
+        shape = f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"'
+        inner = f"><title>{escape(title)}</title></circle>" if title else "/>"
+        self.shapes.append(shape + inner)
 
     def text(self, x: float, y: float, text: str, style: str, anchor: Anchor = "start") -> None:
         """Writes one line; (x, y) is on its base line."""

@@ -13,15 +13,19 @@ def verdicts(differences: Mapping[str, Mapping[str, Any]]) -> str:
     rest = len(differences) - len(better) - len(worse)
     parts = [f"{listed(better)} better" if better else "none is better"]
     parts.append(f"{listed(worse)} worse" if worse else "none is worse")
-    parts.append(f"for {rest} of {len(differences)} no difference is shown")
+    parts += [f"for {rest} of {len(differences)} no difference is shown"] if rest else []
     return "; ".join(parts)
 
 
 def listed(names: Sequence[str], limit: int = 10) -> str:
     """Returns the names and their verb: `a`, `b` are."""
+    return f"{named(names, limit)} {'is' if len(names) == 1 else 'are'}"
+
+
+def named(names: Sequence[str], limit: int = 10) -> str:
+    """Returns the names between backquotes, and how many more there are."""
     shown = ", ".join(f"`{name}`" for name in names[:limit])
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def interval(figures: Mapping[str, Any], factor: float = 1.0, digits: int = 3) -> str:

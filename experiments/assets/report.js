@@ -2,7 +2,7 @@
 // Sorting: a press on a heading orders the rows by data-value, numbers as numbers, gaps last.
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+  heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
     const up = head.getAttribute("aria-sort") !== "ascending";
     heads.forEach((other) => other.setAttribute("aria-sort", "none"));
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
@@ -27,3 +27,13 @@ for (const filters of document.querySelectorAll(".filters")) {
     for (const row of rows) row.hidden = button.dataset.group !== "" && row.dataset.group !== button.dataset.group;
   });
 }
+// A link to a contender's records opens them.
+const unfold = () => {
+  const target = location.hash ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
+  if (target instanceof HTMLDetailsElement) {
+    target.open = true;
+    target.scrollIntoView();
+  }
+};
+addEventListener("hashchange", unfold);
+unfold();

@@ -75,6 +75,7 @@ class Contender:
             fixed=self.parameters,
             group=self.group,
             about=f"{self.training}; {self.formula}",
+            map=self.program.variant,
         )
 
 

@@ -19,6 +19,7 @@ from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
 from experiments.engine.candidates import Candidate, candidates
 from experiments.engine.config import EngineConfig
+from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, compile_programs
 from experiments.engine.task import Judgement, Task, Variant, first_metric
 from experiments.engine.training import Progress, Saved, Training, models_of
@@ -43,8 +44,9 @@ def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bo
       display: Where progress is shown.
       retry_failed: Whether variants that failed earlier are tried again.
     """
-    variants, task, mesh = config.chosen_variants(), config.make_task(), _mesh(config)
+    variants, task = config.chosen_variants(), config.make_task()
     check_task(task, config)
+    mesh = mesh_of(config, task, variants)
     with open_run(config, path, display, budget(config, mesh), "variant") as run:
         missing = [v for v in variants if is_missing(run, v.name, retry_failed)]
         timed = not config.speed_rounds or SPEED in run.blocks
@@ -79,8 +81,7 @@ def train(config: EngineConfig, path: Path, display: Display) -> bool:
     """
     (variant,) = config.chosen_variants()
     done = compare(config, path, display, retry_failed=True)
-    _, blocks, _ = read_run(path, EngineConfig)
-    ending = blocks[variant.name][-1]
+    ending = distributed.on_writer(lambda: read_run(path, EngineConfig)[1][variant.name][-1])
     if ending["status"] in ("diverged", "failed"):
         raise RunFailed(f"{path}: {variant.name} {ending['status']}: {ending['why']}")
     return done
@@ -106,16 +107,6 @@ def budget(config: EngineConfig, mesh: Mesh) -> str:
 def steps_of(config: EngineConfig) -> int:
     """Returns the steps that a variant takes, of all its models together as one."""
     return config.steps + (config.steps_of_tuning if config.trials > 1 else 0)
-
-
-def _mesh(config: EngineConfig) -> Mesh:
-    mesh = meshes.make_mesh(config.mesh_seeds, config.mesh_data, config.mesh_classes)
-    meshes.expect_divides(mesh, meshes.SEEDS, config.seeds, "seeds")
-    if config.trials > 1:
-        models = config.trials * config.tuning_seeds
-        meshes.expect_divides(mesh, meshes.SEEDS, models, "trials times tuning_seeds")
-    meshes.expect_divides(mesh, meshes.DATA, config.batch_size, "batch_size")
-    return mesh
 
 
 def _final_key(config: EngineConfig, variant: Variant) -> Key:
@@ -182,6 +173,8 @@ class Comparison:
         models = models_of(variant, chosen, seeds)
         key = (variant.program, len(models.seeds), steps)
         programs = self.programs.get(key)
+        # What a process compiles may take longer than the others would wait in its first step.
+        distributed.barrier("compiled")
         return Training(self.task, config, variant.settings, models, steps, programs, self.mesh)
 
     def _tune(self, variant: Variant) -> list[Record]:
@@ -258,6 +251,7 @@ class Comparison:
                     evaluate(progress)
                 if self._lost(saved):
                     break
+                # Saving needs all processes, and their clocks differ.
                 waited = time.perf_counter() - since
                 late = distributed.any_process(waited >= self.config.checkpoint_seconds)
                 asked = stop.agreed()

@@ -45,6 +45,7 @@ class EngineConfig(BaseConfig):
     """
 
     experiment: ClassVar[str] = "engine"
+    placement: ClassVar[frozenset[str]] = frozenset({"mesh_seeds", "mesh_data", "mesh_classes"})
 
     variants: tuple[str, ...] = ()
     seeds: int = 8
@@ -113,7 +114,8 @@ class EngineConfig(BaseConfig):
 
     def described(self) -> dict[str, Any]:
         """Returns what a report needs to know and the fields do not say."""
-        return {"engine": True, "metrics": dict(self.make_task().metrics)}
+        about = {variant.name: variant.described() for variant in self.chosen_variants()}
+        return {"engine": True, "metrics": dict(self.make_task().metrics), "about": about}
 
     def check_values(self) -> None:
         """Raises a UserError where a value is out of range."""

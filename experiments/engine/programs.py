@@ -208,6 +208,13 @@ def compile_programs(
     )
 
 
+def first_state(config: EngineConfig, params: Any) -> State:
+    """Returns the state before the first step, from the weights of all models."""
+    models = jax.tree.leaves(params)[0].shape[0]
+    memory = jax.vmap(optimizer(config).init)(params)
+    return State(params, memory, jnp.full(models, NEVER, jnp.int32))
+
+
 def examples_of(task: Task, models: Models, split: Split) -> list[Batch]:
     """Returns the held-out examples of each model."""
     of_seed = {seed: task.examples(int(seed), split) for seed in dict.fromkeys(models.seeds)}
@@ -227,12 +234,7 @@ def _predict(task: Task, settings: Settings) -> Callable[..., Any]:
 
 
 def _begin(config: EngineConfig, shardings: State) -> Callable[..., State]:
-    def begin(params: Any) -> State:
-        models = jax.tree.leaves(params)[0].shape[0]
-        memory = jax.vmap(optimizer(config).init)(params)
-        return State(params, memory, jnp.full(models, NEVER, jnp.int32))
-
-    return jax.jit(begin, out_shardings=shardings)
+    return jax.jit(functools.partial(first_state, config), out_shardings=shardings)
 
 
 def _shapes(

@@ -1,21 +1,254 @@
-"""The report of a run of the engine."""
+"""The report of a run: results.json, one self-contained page, Markdown, CSV, and SVG files."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
+from experiments.engine import report_tables, side_by_side, tables
+from experiments.engine.drawings import Drawings, draw
+from experiments.engine.method import method_of
+from experiments.engine.results import chosen, summarise
+from experiments.engine.summary import sentences
+from experiments.errors import UserError
+from experiments.page import (
+    environment_facts,
+    findings,
+    gallery,
+    method,
+    panels,
+    section,
+    switch,
+    wide,
+    write_page,
+)
+from experiments.run_directory import (
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    RESULTS,
+    Record,
+    read_json,
+    read_numbered,
+    write_json,
+    write_text,
+)
+from experiments.svg import Drawing
 
-from experiments.engine.config import EngineConfig
-from experiments.measured import layout
-from experiments.run_directory import read_json, read_run
+Figures = dict[str, Any]
+
+
+class Run(NamedTuple):
+    """A run of the engine as it is read: its figures, and the single records they come from.
+
+    Attributes:
+      path: The run directory.
+      results: The figures.
+      environment: What env.json holds.
+      tests: The records of the tests of each contender, each with its line in metrics.jsonl.
+    """
+
+    path: Path
+    results: Figures
+    environment: Record
+    tests: Mapping[str, Sequence[Record]]
+
+
+def is_engine_run(path: Path) -> bool:
+    """Says whether a run directory is one of the engine."""
+    if not (path / CONFIG).is_file():
+        raise UserError(f"{str(path)!r} is not a run: it has no {CONFIG}")
+    return bool(read_json(path / CONFIG).get("engine"))
+
+
+def read_run(path: Path) -> Run:
+    """Reads a run of the engine and computes its figures."""
+    if not is_engine_run(path):
+        name = read_json(path / CONFIG).get("experiment")
+        raise UserError(f"{path} is a run on {name}, expected one of the engine")
+    config = read_json(path / CONFIG)
+    blocks, lines = read_numbered(path / METRICS)
+    environment = read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}
+    tests = {
+        name: [
+            {**record, "line": line}
+            for record, line in zip(blocks[name], lines[name], strict=True)
+            if record["kind"] == "test"
+        ]
+        for name in chosen(config)
+        if name in blocks
+    }
+    return Run(path, summarise(config, blocks), environment, tests)
 
 
 def write_report(path: Path) -> list[str]:
-    """Returns the table of the means of a run."""
-    _, blocks, _ = read_run(path, EngineConfig)
-    described = read_json(path / "config.json")
-    rows = []
-    for name in described["variants"]:
-        tests = [r["metrics"] for r in blocks.get(name, []) if r["kind"] == "test"]
-        means = [np.mean([t[m] or np.nan for t in tests] or [np.nan]) for m in described["metrics"]]
-        rows.append([name, *(f"{mean:.4g}" for mean in means)])
-    return [layout(["", *described["metrics"]], rows)]
+    """Writes all that follows from the records of a run; returns its tables for the terminal."""
+    run = read_run(path)
+    results = run.results
+    drawings = draw(results)
+    facts = _facts(results)
+    title = f"{results['experiment']}: {path.name}"
+    sections, plots = _sections(run, drawings), drawings.sheets(results)
+    write_page(path, title, facts, sections, results, plots, run.environment)
+    facts |= environment_facts(run.environment)
+    write_text(path / "report.md", _markdown(title, facts, results))
+    (path / "tables").mkdir(exist_ok=True)
+    for name, text in tables.csv_tables(results).items():
+        write_text(path / "tables" / name, text)
+    return tables.all_tables(results)
+
+
+def report_runs(paths: Sequence[Path], out: Path) -> list[str]:
+    """Writes the report of several runs beside each other; returns tables for the terminal.
+
+    The report of each run is made anew as well: the page's numbers lead there.
+
+    Args:
+      paths: At least two run directories.
+      out: A directory for the page and its tables, new or with an earlier report of this kind.
+    """
+    if (out / CONFIG).exists():
+        raise UserError(f"--out: {str(out)!r} is a run, expected a directory for the report")
+    resolved = [path.resolve() for path in paths]
+    twice = next((p for p, r in zip(paths, resolved, strict=True) if resolved.count(r) > 1), None)
+    if twice is not None:
+        raise UserError(f"report: {str(twice)!r} is given twice")
+    read = [read_run(path) for path in paths]
+    for path in paths:
+        write_report(path)
+    names = side_by_side.names_of(paths)
+    runs = [
+        side_by_side.Named(name, run.path, run.results, run.environment)
+        for name, run in zip(names, read, strict=True)
+    ]
+    (out / "tables").mkdir(parents=True, exist_ok=True)
+    write_json(out / RESULTS, side_by_side.together(runs))
+    write_text(out / "report.html", side_by_side.html(runs, out))
+    write_text(out / "report.md", side_by_side.markdown(runs))
+    write_text(out / "tables" / "figures.csv", side_by_side.figures_csv(runs))
+    return side_by_side.terminal(runs)
+
+
+def _sections(run: Run, drawings: Drawings) -> list[str]:
+    results = run.results
+    level = f"{100 * results['confidence']:g}%"
+    note = (
+        f"<p>Mean ± half the {level} interval over seeds, and the standard error in brackets; in "
+        "square brackets how many seeds, where some were lost. Press a heading to sort; a number "
+        "leads to the records it comes from.</p>"
+    )
+    learned = report_tables.learned(results)
+    return [
+        section("In short", findings(sentences(results))),
+        section("How it was done", method(method_of(results))),
+        section("Figures", note + report_tables.figures(results), "figures"),
+        section("Differences", report_tables.differences(results), "differences"),
+        *_of_curves(drawings),
+        *_switched("Quality against cost", "pareto", _PARETO, drawings.pareto),
+        *_switched("Quality against the rest", "against", _AGAINST, drawings.against),
+        section("Cost and tuning", _COSTS + report_tables.speed(results), "costs"),
+        *([gallery("Tuning", _TUNING, drawings.tuning)] if drawings.tuning else []),
+        *(
+            [gallery("Calibration", _CALIBRATION, drawings.calibration)]
+            if drawings.calibration
+            else []
+        ),
+        *([section("Learned parameters", learned, "learned")] if learned else []),
+        *(
+            [gallery("Scores beside outputs", drawings.bars_text, drawings.bars)]
+            if drawings.bars
+            else []
+        ),
+        *(
+            [gallery("The maps over the simplex", drawings.triangles_text, drawings.triangles)]
+            if drawings.triangles
+            else []
+        ),
+        section("Records", _RECORDS + report_tables.records(results, run.tests), "records"),
+    ]
+
+
+def _of_curves(drawings: Drawings) -> list[str]:
+    if not drawings.curves:
+        return []
+    shown = {}
+    for number, (metric, axes) in enumerate(drawings.curves.items()):
+        choices = {axis: _shown(found) for axis, found in axes.items()}
+        shown[metric] = switch(f"axis{number}", choices)
+    return [section("Curves", f"<p>{_CURVES}</p>{switch('curve', shown)}", "curves")]
+
+
+def _switched(
+    title: str, name: str, text: str, charts: Mapping[str, Mapping[str, Drawing]]
+) -> list[str]:
+    """Returns a part with one chart of two choices, or nothing where there is no chart."""
+    if not charts:
+        return []
+    inner = {
+        outer: switch(f"{name}{i}", {label: wide(chart) for label, chart in choices.items()})
+        for i, (outer, choices) in enumerate(charts.items())
+    }
+    return [section(title, f"<p>{text}</p>{switch(name, inner)}", name)]
+
+
+def _shown(drawings: Sequence[Drawing]) -> str:
+    return wide(drawings[0]) if len(drawings) == 1 and drawings[0].width > 300 else panels(drawings)
+
+
+def _facts(results: Figures) -> dict[str, str]:
+    config = results["config"]
+    seeds = len(results["seeds"])
+    return {
+        "Experiment": results["experiment"],
+        "Contenders": f"{len(results['contenders'])}, {seeds} seed{'s' * (seeds != 1)} each",
+        "Training": f"{config['steps']:,} steps of {config['batch_size']:,} examples",
+    }
+
+
+def _markdown(title: str, facts: Mapping[str, str], results: Figures) -> str:
+    shown = tables.markdown(results)
+    parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in facts.items())]
+    parts += ["## In short", "\n".join(f"- {text}" for text in sentences(results))]
+    parts += ["## Figures", shown[0]]
+    if len(shown) > 1:
+        parts += [f"## Differences to {results['reference']}", shown[1]]
+    notes = tables.endings(results)
+    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    parts += ["Intervals and their meaning: `report.html`. Values: `tables/*.csv`, `results.json`."]
+    return "\n\n".join(parts) + "\n"
+
+
+_CURVES = (
+    "Mean over seeds and its interval, on data that no step was trained on (the training loss: on "
+    "the batches). A line ends with a red cross where a seed was lost: a mean of the others would "
+    "jump. Seconds are of all seeds together, without evaluation; FLOPs are of one model, as XLA "
+    "counts them."
+)
+_PARETO = (
+    "Each dot is a contender with the interval of its quality; a cost is lower to the left. The "
+    "broken line joins those that no other beats in both by estimate: whether two of them differ "
+    "is in the table of differences. A cross lost seeds, and is not joined. Where there is no room "
+    "for a name, the pointer shows it."
+)
+_AGAINST = (
+    "A metric without a better direction, such as the number of classes above zero (support), "
+    "against the quality: intervals are of the quality."
+)
+_COSTS = (
+    "<p>Steps per second: the median of rounds in which the contenders took turns, and its "
+    "interval; the ratio is to the reference in the same round. A step trains all seeds. FLOPs are "
+    "those of one model, as XLA counts them; temporary memory is what a step needs besides its "
+    "arguments.</p>"
+)
+_TUNING = (
+    "The mean validation score of each trial by its learning rate, on a logarithmic scale; the "
+    "large dot was chosen, a red cross lost a seed."
+)
+_CALIBRATION = (
+    "Share of right answers (up) against confidence (right), all seeds together. On the dashed "
+    "line a model is as often right as it is sure; below it, it is too sure. The area of a disc is "
+    "the share of predictions in its bin; the line passes over bins with less than 1 in 200."
+)
+_RECORDS = (
+    "<p>The single runs, seed by seed, and the line of <code>metrics.jsonl</code> that each "
+    "stands in.</p>"
+)

@@ -15,6 +15,8 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
+from softmax_variants.variants import VARIANTS
+
 Split = Literal["validation", "test"]
 Direction = Literal["higher", "lower", "neither"]
 # Arrays whose first axis is the examples.
@@ -57,6 +59,8 @@ class Variant:
       tuned: Numbers that tuning chooses, and where they lie; the learning rate is always tuned.
       group: What the report sorts variants by.
       about: One line for the report.
+      map: The row of the table of variants that its map is, of which the report draws pictures; not
+        needed where `settings["map"]` is that row's function.
     """
 
     name: str
@@ -65,6 +69,18 @@ class Variant:
     tuned: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     group: str = ""
     about: str = ""
+    map: str = ""
+
+    def described(self) -> dict[str, Any]:
+        """Returns what `config.json` says of the variant, for its report."""
+        function = self.settings.get("map")
+        names = [row.name for row in VARIANTS.values() if function in (row, row.map)]
+        return {
+            "group": self.group,
+            "about": self.about,
+            "map": self.map or next(iter(names), ""),
+            "fixed": {name: np.asarray(value).tolist() for name, value in self.fixed.items()},
+        }
 
     @property
     def program(self) -> tuple[Any, ...]:

@@ -4,10 +4,9 @@ from typing import Any
 
 from experiments.html_tables import (
     cell,
+    difference_cell,
     filters,
     glyph_limit,
-    interval_glyph,
-    interval_text,
     row,
     table,
 )
@@ -55,7 +54,8 @@ def _cells(place: str, contender: Figures, limits: dict[str, float]) -> list[str
     ]
     for name, factor, digits in (("smoothed", 1.0, 3), ("accuracy", 100.0, 2)):
         path = f"{place}.differences.{name}"
-        shown.append(_difference(contender["differences"][name], path, factor, digits, limits))
+        difference = contender["differences"][name]
+        shown.append(difference_cell(difference, path, limits[name], factor, digits))
     memory = contender["temporary_bytes"]
     plain = None if memory is None else {"estimate": memory, "lower": None, "upper": None}
     return [
@@ -64,15 +64,3 @@ def _cells(place: str, contender: Figures, limits: dict[str, float]) -> list[str
         cell(contender["speed_ratio"], f"{place}.speed_ratio", 1.0, 2),
         cell(plain, f"{place}.temporary_bytes", 1e-6, 1),
     ]
-
-
-def _difference(
-    difference: Figures | None, path: str, factor: float, digits: int, limits: dict[str, float]
-) -> str:
-    if difference is None:
-        return f'<td title="{path}" data-value="">–</td>'
-    word = difference["verdict"]
-    style = word if word in ("better", "worse") else "same"
-    text = f"<span class='{style}'>{interval_text(difference, factor, digits, '+')}</span>"
-    value, glyph = difference["estimate"], interval_glyph(difference, limits[path.split(".")[-1]])
-    return f'<td title="{word} · {path}" data-value="{value!r}">{glyph}{text}</td>'

@@ -206,24 +206,50 @@ def _steps(
     first: Array,
 ) -> tuple[State, Array]:
     """Runs a block of steps; returns the mean loss of each."""
-    window = jnp.arange(config.context + 1, dtype=jnp.int32)
     of_seed = jax.random.key(seed)
 
-    def loss_of(params: Any, tokens: Array, key: Array | None) -> Array:
+    def step(carry: tuple[State, Array], starts: Array) -> tuple[tuple[State, Array], Array]:
+        state, number = carry
+        state, loss = one_step(config, variant, graph, state, text, starts, of_seed, number)
+        return (state, number + 1), loss
+
+    (state, _), losses = jax.lax.scan(step, (state, first), positions)
+    return state, losses
+
+
+def one_step(
+    config: ShakespeareConfig,
+    variant: Variant,
+    graph: Any,
+    state: State,
+    text: Int[Array, " tokens"],
+    starts: Int[Array, " batch"],
+    of_seed: Array,
+    number: Int[Array, ""],
+) -> tuple[State, Array]:
+    """Runs one step; returns the mean loss of its windows.
+
+    Args:
+      config: Static.
+      variant: Static.
+      graph: The model without its parameters, static.
+      state: What the step changes.
+      text: The training part.
+      starts: Where the windows begin.
+      of_seed: The random key of all steps.
+      number: Which step it is.
+    """
+    window = jnp.arange(config.context + 1, dtype=jnp.int32)
+    tokens = text[starts[:, None] + window[None]]
+    key = jax.random.fold_in(of_seed, number) if config.dropout else None
+
+    def loss_of(params: Any) -> Array:
         model = nnx.merge(graph, params)
         hidden = model(tokens[:, :-1], key)
         return jnp.mean(objective(variant.loss, hidden, model.table, tokens[:, 1:]))
 
-    def step(carry: tuple[State, Array], starts: Array) -> tuple[tuple[State, Array], Array]:
-        (params, memory), number = carry
-        tokens = text[starts[:, None] + window[None]]
-        key = jax.random.fold_in(of_seed, number) if config.dropout else None
-        loss, gradient = jax.value_and_grad(loss_of)(params, tokens, key)
-        # optax promotes dtypes, which strict promotion does not let it.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, memory = optimizer(config).update(gradient, memory, params)
-        params = jax.tree.map(jnp.add, params, updates)
-        return (State(params, memory), number + 1), loss
-
-    (state, _), losses = jax.lax.scan(step, (state, first), positions)
-    return state, losses
+    loss, gradient = jax.value_and_grad(loss_of)(state.params)
+    # optax promotes dtypes, which strict promotion does not let it.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, memory = optimizer(config).update(gradient, state.optimizer, state.params)
+    return State(jax.tree.map(jnp.add, state.params, updates), memory), loss

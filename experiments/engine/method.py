@@ -1,0 +1,58 @@
+"""How a run was done, in sentences for its report."""
+
+from typing import Any
+
+from experiments.engine.columns import in_words
+
+Figures = dict[str, Any]
+
+
+def method_of(results: Figures) -> list[str]:
+    """Returns the points on data, budget, intervals and timing."""
+    config, level = results["config"], f"{100 * results['confidence']:g}%"
+    seeds = len(results["seeds"])
+    points = [
+        f"{seeds} seed{'s' * (seeds != 1)}, the same for every contender: a seed has one set of "
+        "first weights (for what contenders have in common) and one order of the data, so that "
+        "differences are paired.",
+        _budget(results),
+        f"Training: {config['steps']:,} {config['optimizer']} steps of {config['batch_size']:,} "
+        f"examples, {config['schedule']} schedule. Test data have a part in no choice.",
+        f"Intervals are {level}, Student’s t over seeds. Differences to "
+        f"<code>{results['reference']}</code> have simultaneous {level} intervals for each metric "
+        f"(Bonferroni over {results['comparisons']} contenders), and better or worse is only said "
+        "where such an interval leaves out zero.",
+        "A run that failed or diverged stays in the tables, marked. A seed whose loss or gradient "
+        "was not finite is lost: it has no figures, and its contender is compared on the other "
+        "seeds, where a difference in its favour is not counted.",
+    ]
+    if config.get("speed_rounds"):
+        points.append(
+            f"Steps per second were measured after training, in {config['speed_rounds']} rounds in "
+            "which the contenders took turns, compilation apart. Median, and an interval of order "
+            "statistics."
+        )
+    return points
+
+
+def _budget(results: Figures) -> str:
+    """Says what tuning every contender got, and whether it was the same for all."""
+    config = results["config"]
+    low, high = config["learning_rate_low"], config["learning_rate_high"]
+    if config["trials"] == 1:
+        middle = f"{low:g}" if low == high else f"the middle of {low:g} to {high:g}"
+        return (
+            f"Nothing was tuned: the learning rate is {middle} for all, and what else would be "
+            "tuned is in the middle of its range."
+        )
+    steps = config["tuning_steps"] or config["steps"]
+    said = (
+        f"The budget of tuning is the same for every contender: {config['trials']} trials of "
+        f"{config['tuning_seeds']} seeds and {steps:,} steps each, with learning rates from "
+        f"{low:g} to {high:g} on a logarithmic scale and what else a contender tunes; the mean of "
+        f"{in_words(results['selected_by'])} on validation data decides."
+    )
+    counts = {name: budget["trials"] for name, budget in results["budget"].items()}
+    other = [f"{name} {count}" for name, count in counts.items() if count != config["trials"]]
+    records = f" Another number of trials is in the records of {', '.join(other)}."
+    return said + records if other else said

@@ -1,0 +1,205 @@
+"""The sortable tables of the report, and the records that their numbers link to."""
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from experiments.engine.columns import Column, digits_of, metric_columns
+from experiments.engine.differences import SURVIVORS
+from experiments.engine.plots import FEW, group_styles, styles
+from experiments.html_tables import (
+    cell,
+    difference_cell,
+    filters,
+    glyph_limit,
+    plain_cell,
+    row,
+    table,
+)
+
+Figures = dict[str, Any]
+# Figure of the costs, heading, factor.
+_COSTS = (
+    ("flops_per_step", "MFLOPs/step", 1e-6),
+    ("parameters", "Parameters", 1.0),
+    ("temporary_bytes", "Temporary MB", 1e-6),
+    ("train_seconds", "Training s", 1.0),
+    ("compile_seconds", "Compiling s", 1.0),
+)
+
+
+def anchor(name: str) -> str:
+    """Returns the mark of a contender's records on the page."""
+    return "records-" + re.sub(r"[^\w.-]", "_", name)
+
+
+def figures(results: Figures) -> str:
+    """Returns the table of the test metrics with their intervals."""
+    columns = metric_columns(results)
+    head = ["Contender", *(column.heading for column in columns)]
+    rows = [
+        _row(results, c, [_metric_cell(i, c, column) for column in columns])
+        for i, c in enumerate(results["contenders"])
+    ]
+    return _filters(results) + table(head, rows)
+
+
+def _metric_cell(index: int, contender: Figures, column: Column) -> str:
+    path = f"contenders[{index}].metrics.{column.name}"
+    target = f"#{anchor(contender['name'])}"
+    interval = contender["metrics"][column.name]
+    return cell(interval, path, column.factor, column.digits, target)
+
+
+def differences(results: Figures) -> str:
+    """Returns the table of paired differences, each with a drawing of its interval."""
+    shown = [(i, c) for i, c in enumerate(results["contenders"]) if c["differences"]]
+    if not shown:
+        return "<p>There is nothing to compare.</p>"
+    columns = metric_columns(results)
+    head = ["Contender", *(column.heading for column in columns)]
+    limits = {
+        column.name: glyph_limit(
+            [c["differences"][column.name] for _, c in shown if column.name in c["differences"]]
+        )
+        for column in columns
+    }
+    rows = [
+        _row(
+            results,
+            c,
+            [
+                difference_cell(
+                    c["differences"].get(column.name),
+                    f"contenders[{i}].differences.{column.name}",
+                    limits[column.name],
+                    column.factor,
+                    column.digits,
+                    f"#{anchor(c['name'])}",
+                )
+                for column in columns
+            ],
+        )
+        for i, c in shown
+    ]
+    survived = any(d["verdict"] == SURVIVORS for _, c in shown for d in c["differences"].values())
+    note = (
+        f"<p>Contender minus <code>{escape(results['reference'])}</code>, paired by seed, with "
+        "simultaneous intervals; the drawing shows the interval and zero, in colour only where a "
+        "difference is shown. An arrow points to a difference beyond the drawing; figures are "
+        "always whole.</p>"
+    )
+    if survived:
+        note += (
+            "<p>“Survivors only”, in grey: a difference among the seeds that one of the two "
+            "survived, in its favour. It is no finding.</p>"
+        )
+    return note + _filters(results) + table(head, rows)
+
+
+def speed(results: Figures) -> str:
+    """Returns the table of what contenders cost, and how their learning rate was chosen."""
+    contenders = results["contenders"]
+    costs = [c for c in _COSTS if any(k["costs"][c[0]] is not None for k in contenders)]
+    head = ["Contender", "Learning rate", "Tuned", "Steps/s", "Speed ratio"]
+    head += [heading for _, heading, _ in costs]
+    rows = []
+    for i, c in enumerate(contenders):
+        place, target = f"contenders[{i}]", f"#{anchor(c['name'])}"
+        cells = [
+            plain_cell(c["learning_rate"], f"{place}.learning_rate", 1.0, 5, target),
+            f'<td class="words" title="{place}.tuned" data-value="">{_settings(c["tuned"])}</td>',
+            cell(c["steps_per_second"], f"{place}.steps_per_second", 1.0, 0, target),
+            cell(c["speed_ratio"], f"{place}.speed_ratio", 1.0, 2, target),
+        ]
+        for name, _, factor in costs:
+            digits = digits_of([_plain(k["costs"][name]) for k in contenders], factor)
+            digits = 0 if name == "parameters" else min(digits, 3)
+            path = f"{place}.costs.{name}"
+            cells.append(plain_cell(c["costs"][name], path, factor, digits, target))
+        rows.append(_row(results, c, cells))
+    return _filters(results) + table(head, rows, {"Tuned"})
+
+
+def learned(results: Figures) -> str:
+    """Returns the table of what contenders learned besides their weights."""
+    rows = []
+    for i, c in enumerate(results["contenders"]):
+        for name, interval in c["learned"].items():
+            digits = digits_of([interval])
+            path = f"contenders[{i}].learned.{name}"
+            label = f'<td class="words" data-value="{escape(name)}">{escape(name)}</td>'
+            value = cell(interval, path, 1.0, digits, f"#{anchor(c['name'])}")
+            rows.append(_row(results, c, [label, value]))
+    return table(["Contender", "Parameter", "Value"], rows, {"Parameter"}) if rows else ""
+
+
+def records(results: Figures, tests: Mapping[str, Sequence[Figures]]) -> str:
+    """Returns the single runs that the figures come from, contender by contender.
+
+    Args:
+      results: The figures.
+      tests: The records of the tests of each contender, each with its `line` in metrics.jsonl.
+    """
+    columns = metric_columns(results)
+    parts = []
+    for c in results["contenders"]:
+        found = tests.get(c["name"], [])
+        head = ["Seed", *(column.heading for column in columns), "Line"]
+        rows = "".join(_seed_row(record, columns, c["lost"]) for record in found)
+        cells = "".join(f"<th scope='col'>{escape(text)}</th>" for text in head)
+        body = (
+            f"<div class='scroll' tabindex='0'><table class='plain'><thead><tr>{cells}</tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
+            if found
+            else "<p>No seed came to its test.</p>"
+        )
+        parts.append(
+            f"<details id='{anchor(c['name'])}'><summary><code>{escape(c['name'])}</code> "
+            f"<small>{escape(_summary(c))}</small></summary>{body}</details>"
+        )
+    return "".join(parts)
+
+
+def _seed_row(record: Figures, columns: Sequence[Column], lost: Sequence[int]) -> str:
+    line = f'<a href="metrics.jsonl" title="line {record["line"]}">{record["line"]}</a>'
+    cells = []
+    for column in columns:
+        value = record["metrics"].get(column.name)
+        shown = "–" if value is None else f"{column.factor * value:,.{column.digits + 1}f}"
+        cells.append(f"<td>{shown}</td>")
+    badge = " <b class='badge'>lost</b>" if record["seed"] in lost else ""
+    return f"<tr><th scope='row'>{record['seed']}{badge}</th>{''.join(cells)}<td>{line}</td></tr>"
+
+
+def _summary(contender: Figures) -> str:
+    parts = [contender["status"]]
+    if contender["learning_rate"] is not None:
+        parts.append(f"learning rate {contender['learning_rate']:.3g}")
+    parts += [_settings(contender["tuned"])] if contender["tuned"] else []
+    parts += [contender["formula"]] if contender["formula"] else []
+    parts += [contender["why"]] if contender["why"] else []
+    return " · ".join(parts)
+
+
+def _settings(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{escape(name)} {value:.3g}" for name, value in values.items()) or "–"
+
+
+def _plain(value: float | None) -> Figures | None:
+    return None if value is None else {"estimate": value, "lower": None, "upper": None}
+
+
+def _row(results: Figures, contender: Figures, cells: Sequence[str]) -> str:
+    return row(contender, cells, styles(results)[contender["name"]])
+
+
+def _filters(results: Figures) -> str:
+    """Returns buttons for the groups, where there are several."""
+    groups = group_styles(results)
+    if len(groups) < 2:
+        return ""
+    # Few contenders have colours of their own, which say nothing about groups.
+    few = len(results["contenders"]) <= FEW
+    return filters({g: g for g in groups}, dict.fromkeys(groups, "") if few else groups)
