@@ -1,6 +1,7 @@
 """Checkpoints: exact, whole or not at all, and never read where they are damaged."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -211,6 +212,7 @@ def test_a_run_without_a_readable_checkpoint_begins_again(saved: Path, tmp_path:
 def test_what_a_kill_left_half_written_is_removed(saved: Path, tmp_path: Path) -> None:
     run = copied(saved, tmp_path / "run")
     checkpoints_of = run / CHECKPOINTS
+    shutil.copytree(checkpoints_of / "30", checkpoints_of / "35.orbax-checkpoint-tmp")
     (checkpoints_of / "30").rename(checkpoints_of / "30.orbax-checkpoint-tmp")
     with open_checkpoints(run, forbidden) as checkpoints:
         found = checkpoints.newest(state(0))
@@ -221,7 +223,7 @@ def test_what_a_kill_left_half_written_is_removed(saved: Path, tmp_path: Path) -
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
-    small_disk: Path, capfd: pytest.CaptureFixture[str]
+    small_disk: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     filling = small_disk / "filling"
     filling.write_bytes(bytes(900_000))
@@ -257,6 +259,8 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
         assert_same(found[1], large)
     out, err = capfd.readouterr()
     assert out + err == ""
+    # Orbax logs the trace of an error that it raises, once for each of its threads.
+    assert not caplog.records
 
 
 def test_an_error_of_the_training_is_not_called_one_of_the_checkpoints(tmp_path: Path) -> None:
@@ -265,9 +269,12 @@ def test_an_error_of_the_training_is_not_called_one_of_the_checkpoints(tmp_path:
 
 
 def test_a_mistake_of_the_program_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    before = threading.enumerate()
     with (
         open_checkpoints(tmp_path, forbidden) as checkpoints,
         pytest.raises(ValueError, match="Unsupported type") as caught,
     ):
         checkpoints.save(1, {"x": object()})
     assert not isinstance(caught.value, UserError)
+    # A thread that waits for what never comes would keep the process from ending.
+    assert [thread.name for thread in threading.enumerate() if thread not in before] == []

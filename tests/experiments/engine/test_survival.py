@@ -34,7 +34,7 @@ from experiments.digits.config import DigitsConfig
 
 def get_config():
     return DigitsConfig(
-        variants=("sparsemax",), seeds=2, hidden=(), steps=400, evaluations=20, trials=2,
+        variants=("sparsemax",), seeds=2, hidden=(), steps=800, evaluations=20, trials=2,
         tuning_seeds=1, tuning_steps=200, learning_rate_low=0.01, learning_rate_high=0.1,
         checkpoint_seconds=0, speed_rounds=1,
     )

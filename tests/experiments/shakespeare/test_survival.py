@@ -20,7 +20,6 @@ from tests.experiments.shakespeare.tiny import FLAGS, write_text
 
 # Many evaluations, so that there is something left to stop.
 LONG = ("--steps", "3000", "--evaluations", "60")
-SHORT = ("--steps", "1000", "--evaluations", "20")
 
 
 def command(text: Path, *more: str) -> list[str]:
@@ -50,7 +49,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_that_is_stopped_in_every_way_ends_as_one_that_is_not(
     text: Path, tmp_path: Path
 ) -> None:
-    arguments, out, log = command(text, *SHORT), tmp_path / "run", tmp_path / "log"
+    arguments, out, log = command(text, *LONG), tmp_path / "run", tmp_path / "log"
     start_seconds = run_whole(arguments, tmp_path / "whole")
     steps = [0]
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
