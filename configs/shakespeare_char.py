@@ -10,7 +10,7 @@ Hardware:  2 cores of an AMD EPYC
 Time:      2 min
 Result:    1.7714 nats, 2.5555 bits a character, accuracy 47.1%. With nanoGPT's first weights
            (--first-weights nanogpt) 1.9093. Everything else is as there: the losses of the first
-           10 steps agree with torch's within 2e-6 (python -m experiments.bench_gpt).
+           10 steps agree with torch's within 2e-6 (python -m experiments bench gpt).
 
 Command:   python -m experiments compare configs/shakespeare_char.py --data.path FILE
 Budget:    21 models by 3 seeds by 400 steps

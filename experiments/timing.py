@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +73,23 @@ def ratios(timing: Timing, reference: Timing) -> list[float]:
         for number, seconds in zip(timing.rounds, timing.seconds, strict=True)
         if number in known
     ]
+
+
+def rounds_of_one(
+    programs: Mapping[str, Callable[[], None]], rounds: int
+) -> list[dict[str, Timing]]:
+    """Rounds of one call each, for programs too slow for the budget of `interleaved`."""
+    return [interleaved(programs, 1, seed=seed) for seed in range(rounds)]
+
+
+def median_of(rounds: Sequence[Mapping[str, Timing]], name: str) -> float:
+    """The median of a program over several rounds, in seconds."""
+    return statistics.median(timing[name].median() for timing in rounds)
+
+
+def ratio_of(rounds: Sequence[Mapping[str, Timing]], name: str, reference: str) -> float:
+    """The median of its ratios to another one, each of the same round."""
+    return statistics.median(r for t in rounds for r in ratios(t[name], t[reference]))
 
 
 def in_turns(

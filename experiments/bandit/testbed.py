@@ -29,6 +29,54 @@ class Played(NamedTuple):
     regret: Any
 
 
+class Game(NamedTuple):
+    """One problem in the middle of its steps.
+
+    Attributes:
+      memory: What the policy knows.
+      values: The true values of the actions.
+    """
+
+    memory: Memory
+    values: Float[Array, " arms"]
+
+
+class Keys(NamedTuple):
+    """The randomness of all steps of a problem: rewards, drift and actions apart."""
+
+    walk: PRNGKeyArray
+    reward: PRNGKeyArray
+    action: PRNGKeyArray
+
+
+def begin(config: BanditConfig, key: PRNGKeyArray) -> tuple[Game, Keys]:
+    """Returns a problem before its first step."""
+    values_key, *keys = jax.random.split(key, 4)
+    return Game(blank(config.arms), jax.random.normal(values_key, (config.arms,))), Keys(*keys)
+
+
+def one_step(
+    family: Family,
+    config: BanditConfig,
+    game: Game,
+    parameter: Float[Array, ""],
+    keys: Keys,
+    step: Int[Array, ""],
+) -> tuple[Game, Played]:
+    """Takes one action; returns the problem after it, and what happened."""
+    memory, values = game
+    action = choose(family, jax.random.fold_in(keys.action, step), memory, values, step, parameter)
+    noise = jax.random.normal(jax.random.fold_in(keys.reward, step), (config.arms,))
+    reward = values[action] + noise[action]
+    regret = jnp.max(values) - values[action]
+    optimal = (regret == 0.0).astype(jnp.float32)
+    memory = learn(family, memory, action, reward, step, parameter, config.step_size)
+    if config.drift > 0:
+        walk = jax.random.normal(jax.random.fold_in(keys.walk, step), (config.arms,))
+        values = values + config.drift * walk
+    return Game(memory, values), Played(reward, optimal, regret)
+
+
 def play(
     family: Family, config: BanditConfig, parameter: Float[Array, ""], key: PRNGKeyArray
 ) -> Played:
@@ -37,34 +85,17 @@ def play(
     The problem and the rewards come from the key alone: at a step, an action gives all policies
     the same reward, so that they differ by what they choose and by nothing else.
     """
-    values_key, walk_key, reward_key, action_key = jax.random.split(key, 4)
+    game, keys = begin(config, key)
 
-    def one_step(
-        carry: tuple[Memory, Array], step: Int[Array, ""]
-    ) -> tuple[tuple[Memory, Array], Played]:
-        memory, values = carry
-        action = choose(
-            family, jax.random.fold_in(action_key, step), memory, values, step, parameter
-        )
-        noise = jax.random.normal(jax.random.fold_in(reward_key, step), (config.arms,))
-        reward = values[action] + noise[action]
-        regret = jnp.max(values) - values[action]
-        optimal = (regret == 0.0).astype(jnp.float32)
-        memory = learn(family, memory, action, reward, step, parameter, config.step_size)
-        if config.drift > 0:
-            walk = jax.random.normal(jax.random.fold_in(walk_key, step), (config.arms,))
-            values = values + config.drift * walk
-        return (memory, values), Played(reward, optimal, regret)
+    def step(game: Game, number: Int[Array, ""]) -> tuple[Game, Played]:
+        return one_step(family, config, game, parameter, keys, number)
 
-    def one_point(
-        carry: tuple[Memory, Array], steps: Int[Array, " chunk"]
-    ) -> tuple[tuple[Memory, Array], Played]:
-        carry, played = jax.lax.scan(one_step, carry, steps)
-        return carry, jax.tree.map(jnp.mean, played)
+    def one_point(game: Game, numbers: Int[Array, " chunk"]) -> tuple[Game, Played]:
+        game, played = jax.lax.scan(step, game, numbers)
+        return game, jax.tree.map(jnp.mean, played)
 
-    values = jax.random.normal(values_key, (config.arms,))
     steps = jnp.arange(config.steps, dtype=jnp.int32).reshape(config.points, config.chunk)
-    _, played = jax.lax.scan(one_point, (blank(config.arms), values), steps)
+    _, played = jax.lax.scan(one_point, game, steps)
     return played
 
 

@@ -35,7 +35,7 @@ class State(NamedTuple):
     Attributes:
       params: The weights.
       optimizer: What the optimiser remembers.
-      lost: The first step whose loss or gradient was not finite, `NEVER` where there is none.
+      lost: The first step whose loss, gradient or new weights were not finite, or `NEVER`.
     """
 
     params: Any
@@ -122,7 +122,8 @@ def step_function(
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = transform.update(gradient, state.optimizer, state.params)
         params = jax.tree.map(lambda w, u: w + (rate * u).astype(w.dtype), state.params, updates)
-        finite = [jnp.isfinite(leaf).all() for leaf in (loss, *jax.tree.leaves(gradient))]
+        # New weights too: a state with others than finite ones is not to be saved as a good one.
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((loss, gradient, params))]
         first = (state.lost == NEVER) & ~jnp.stack(finite).all()
         return State(params, memory, jnp.where(first, number, state.lost)), loss
 
@@ -207,6 +208,13 @@ def compile_programs(
     )
 
 
+def first_state(config: EngineConfig, params: Any) -> State:
+    """Returns the state before the first step, from the weights of all models."""
+    models = jax.tree.leaves(params)[0].shape[0]
+    memory = jax.vmap(optimizer(config).init)(params)
+    return State(params, memory, jnp.full(models, NEVER, jnp.int32))
+
+
 def examples_of(task: Task, models: Models, split: Split) -> list[Batch]:
     """Returns the held-out examples of each model."""
     of_seed = {seed: task.examples(int(seed), split) for seed in dict.fromkeys(models.seeds)}
@@ -226,12 +234,7 @@ def _predict(task: Task, settings: Settings) -> Callable[..., Any]:
 
 
 def _begin(config: EngineConfig, shardings: State) -> Callable[..., State]:
-    def begin(params: Any) -> State:
-        models = jax.tree.leaves(params)[0].shape[0]
-        memory = jax.vmap(optimizer(config).init)(params)
-        return State(params, memory, jnp.full(models, NEVER, jnp.int32))
-
-    return jax.jit(begin, out_shardings=shardings)
+    return jax.jit(functools.partial(first_state, config), out_shardings=shardings)
 
 
 def _shapes(

@@ -64,11 +64,21 @@ class Programs:
 
 
 class Progress(NamedTuple):
-    """Where a run is: its state, and the mean training loss of the steps before it."""
+    """Where a run is: its state, and the loss of each step since the last full chunk."""
 
     step: int
-    train_loss: float
+    losses: np.ndarray
     state: State
+
+    @classmethod
+    def start(cls, state: State) -> "Progress":
+        """Returns where a run is before its first step."""
+        return cls(0, np.zeros(0, np.float32), state)
+
+    @property
+    def train_loss(self) -> float:
+        """The mean of the losses; NaN before the first step."""
+        return float(np.mean(self.losses)) if self.losses.size else math.nan
 
 
 def compile_programs(
@@ -157,24 +167,32 @@ def train(
     config: ShakespeareConfig,
     text: Int[Array, " tokens"],
     seed: int,
-    state: State,
-    first: int,
+    now: Progress,
     advance: Callable[[int], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
-    """Takes a state from step `first` to the last one, and yields after each chunk.
+    """Takes a state to the last step, and yields after each chunk, and where it is to stop.
 
-    The state that is given, and each that was yielded, is used up when the next chunk begins.
+    The state that is given, and each that was yielded, is used up when the next block begins.
     """
-    for begin in range(first, config.steps, config.chunk):
-        losses = []
-        for step in range(begin, begin + config.chunk, programs.block):
-            positions = positions_of(config, text.size, seed, step, programs.block)
-            numbers = jnp.int32(seed), jnp.int32(step)
-            state, of_block = programs.steps(state, text, positions, *numbers)
-            losses.append(of_block)
-            advance(programs.block)
-        mean = float(np.mean([np.asarray(loss) for loss in losses]))
-        yield Progress(begin + config.chunk, mean, state)
+    state = now.state
+    # At the end of a chunk the losses are those of the whole of it.
+    losses: list[Any] = [now.losses] if now.step % config.chunk else []
+    for step in range(now.step, config.steps, programs.block):
+        positions = positions_of(config, text.size, seed, step, programs.block)
+        numbers = jnp.int32(seed), jnp.int32(step)
+        state, of_block = programs.steps(state, text, positions, *numbers)
+        if losses:
+            # One block waits while another runs: with more of them a stop would come late.
+            jax.block_until_ready(losses[-1])
+        losses.append(of_block)
+        advance(programs.block)
+        done = step + programs.block
+        whole = done % config.chunk == 0
+        if stop() or whole:
+            yield Progress(done, np.concatenate([np.asarray(loss) for loss in losses]), state)
+        if whole:
+            losses = []
 
 
 def _steps(
@@ -188,24 +206,50 @@ def _steps(
     first: Array,
 ) -> tuple[State, Array]:
     """Runs a block of steps; returns the mean loss of each."""
-    window = jnp.arange(config.context + 1, dtype=jnp.int32)
     of_seed = jax.random.key(seed)
 
-    def loss_of(params: Any, tokens: Array, key: Array | None) -> Array:
+    def step(carry: tuple[State, Array], starts: Array) -> tuple[tuple[State, Array], Array]:
+        state, number = carry
+        state, loss = one_step(config, variant, graph, state, text, starts, of_seed, number)
+        return (state, number + 1), loss
+
+    (state, _), losses = jax.lax.scan(step, (state, first), positions)
+    return state, losses
+
+
+def one_step(
+    config: ShakespeareConfig,
+    variant: Variant,
+    graph: Any,
+    state: State,
+    text: Int[Array, " tokens"],
+    starts: Int[Array, " batch"],
+    of_seed: Array,
+    number: Int[Array, ""],
+) -> tuple[State, Array]:
+    """Runs one step; returns the mean loss of its windows.
+
+    Args:
+      config: Static.
+      variant: Static.
+      graph: The model without its parameters, static.
+      state: What the step changes.
+      text: The training part.
+      starts: Where the windows begin.
+      of_seed: The random key of all steps.
+      number: Which step it is.
+    """
+    window = jnp.arange(config.context + 1, dtype=jnp.int32)
+    tokens = text[starts[:, None] + window[None]]
+    key = jax.random.fold_in(of_seed, number) if config.dropout else None
+
+    def loss_of(params: Any) -> Array:
         model = nnx.merge(graph, params)
         hidden = model(tokens[:, :-1], key)
         return jnp.mean(objective(variant.loss, hidden, model.table, tokens[:, 1:]))
 
-    def step(carry: tuple[State, Array], starts: Array) -> tuple[tuple[State, Array], Array]:
-        (params, memory), number = carry
-        tokens = text[starts[:, None] + window[None]]
-        key = jax.random.fold_in(of_seed, number) if config.dropout else None
-        loss, gradient = jax.value_and_grad(loss_of)(params, tokens, key)
-        # optax promotes dtypes, which strict promotion does not let it.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, memory = optimizer(config).update(gradient, memory, params)
-        params = jax.tree.map(jnp.add, params, updates)
-        return (State(params, memory), number + 1), loss
-
-    (state, _), losses = jax.lax.scan(step, (state, first), positions)
-    return state, losses
+    loss, gradient = jax.value_and_grad(loss_of)(state.params)
+    # optax promotes dtypes, which strict promotion does not let it.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, memory = optimizer(config).update(gradient, state.optimizer, state.params)
+    return State(jax.tree.map(jnp.add, state.params, updates), memory), loss

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int, UInt32
 
 from experiments.digits import data
 from experiments.environment import compiler_options
@@ -165,11 +165,41 @@ def _train_chunk(
     codes: Array,
 ) -> State:
     """Runs the steps of one chunk for every learning rate and seed."""
+
+    def step(state: State, inputs: tuple[Array, Array, Array]) -> tuple[State, None]:
+        return one_step(method, samples, state, rates, images, codes, *inputs), None
+
+    state, _ = jax.lax.scan(step, state, per_step)
+    return state
+
+
+def one_step(
+    method: Method,
+    samples: int,
+    state: State,
+    rates: Float[Array, " rates"],
+    images: Float[Array, "seeds images pixels"],
+    codes: Float[Array, "codes latents classes"],
+    rows: Int[Array, "seeds batch"],
+    keys: UInt32[Array, "seeds 2"],
+    temperature: Float[Array, ""],
+) -> State:
+    """Runs one step for every learning rate and seed.
+
+    Args:
+      method: The estimator, static.
+      samples: How many codes it draws for an image, static.
+      state: What the step changes.
+      rates: The learning rates.
+      images: The images of each seed.
+      codes: Every code.
+      rows: Which images each seed takes.
+      keys: The data of a random key for each seed.
+      temperature: Of the relaxations.
+    """
     transform = optax.adam(1.0)
 
-    def one_model(
-        state: State, rate: Array, images: Array, rows: Array, key: Array, temperature: Array
-    ) -> State:
+    def one_model(state: State, rate: Array, images: Array, rows: Array, key: Array) -> State:
         weights, memory = state
         noise = jax.random.wrap_key_data(key)
 
@@ -182,15 +212,9 @@ def _train_chunk(
             updates, memory = transform.update(gradient, memory, weights)
         return jax.tree.map(lambda w, u: w + rate * u, weights, updates), memory
 
-    over_seeds = jax.vmap(one_model, in_axes=(0, None, 0, 0, 0, None))
-    over_rates = jax.vmap(over_seeds, in_axes=(0, 0, None, None, None, None))
-
-    def step(state: State, inputs: tuple[Array, Array, Array]) -> tuple[State, None]:
-        rows, keys, temperature = inputs
-        return over_rates(state, rates, images, rows, keys, temperature), None
-
-    state, _ = jax.lax.scan(step, state, per_step)
-    return state
+    over_seeds = jax.vmap(one_model, in_axes=(0, None, 0, 0, 0))
+    over_rates = jax.vmap(over_seeds, in_axes=(0, 0, None, None, None))
+    return over_rates(state, rates, images, rows, keys)
 
 
 def _evaluate(

@@ -112,7 +112,7 @@ def compile_programs(
     head, classes = contender.make(setting), setting.classes
     biases = frequency_biases(head, setting.counts)
     body = body_shapes(config, task, classes)
-    start: Any = jax.jit(functools.partial(_start, contender.by_rows))
+    start: Any = jax.jit(functools.partial(first_state, contender.by_rows))
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(start, head, key, body, biases)
     if evaluated:
@@ -206,7 +206,8 @@ def _span(first: int, count: int) -> range:
     return range(first, first + count)
 
 
-def _start(by_rows: bool, head: Any, key: Array, body: Body, biases: dict[str, Array]) -> State:
+def first_state(by_rows: bool, head: Any, key: Array, body: Body, biases: Biases) -> State:
+    """Returns the state before the first step."""
     params = {**head.init(key), **biases}
     dense = optax.adagrad(1.0)
     lazy = rows.lazy(dense)
@@ -217,36 +218,59 @@ def _start(by_rows: bool, head: Any, key: Array, body: Body, biases: dict[str, A
 def _steps(
     by_rows: bool, head: Any, state: State, batches: Batches, rate: Array
 ) -> tuple[State, Array]:
-    """Runs a block of steps; gradients are of the sum over a batch, losses are its mean."""
+    """Runs a block of steps; returns their mean loss."""
 
     def step(state: State, batch: Batches) -> tuple[State, Array]:
-        body, params = state.weights
-        dense = optax.adagrad(rate)
-        lazy = rows.lazy(dense)
-        key = jax.random.wrap_key_data(batch.keys)
-        read = rows.take(body.table, batch.inputs)
-        hidden, to_body = jax.vjp(hidden_of, body.dense, read)
-        if by_rows:
-            losses, to_hidden, gradients = rows.value_and_grad(
-                head, params, hidden, batch.labels, key=key, cotangent=1.0
-            )
-            params, memory = lazy.update(params, state.head, gradients)
-        else:
-
-            def of_head(params: Any, hidden: Array) -> Array:
-                return head.loss(params, hidden, batch.labels, key=key)
-
-            losses, pullback = jax.vjp(of_head, params, hidden)
-            gradient, to_hidden = pullback(jnp.ones_like(losses))
-            params, memory = _dense_step(dense, params, state.head, gradient)
-        to_dense, to_read = to_body(to_hidden)
-        table, of_table = lazy.update(body.table, state.table, batch.inputs, to_read)
-        layer, of_layer = _dense_step(dense, body.dense, state.dense, to_dense)
-        after = State(Weights(Body(table, layer), params), of_table, of_layer, memory)
-        return after, jnp.mean(losses)
+        return one_step(by_rows, head, state, *batch, rate)
 
     state, losses = jax.lax.scan(step, state, batches)
     return state, jnp.mean(losses)
+
+
+def one_step(
+    by_rows: bool,
+    head: Any,
+    state: State,
+    inputs: Int[Array, "batch seen"],
+    labels: Int[Array, " batch"],
+    key: Array,
+    rate: Float[Array, ""],
+) -> tuple[State, Array]:
+    """Runs one step; gradients are of the sum over the batch, the loss is its mean.
+
+    Args:
+      by_rows: Whether the head reads and updates few rows, static.
+      head: The output layer.
+      state: What the step changes.
+      inputs: The words that are seen.
+      labels: The words that are predicted.
+      key: The data of a random key.
+      rate: Adagrad's rate.
+    """
+    body, params = state.weights
+    dense = optax.adagrad(rate)
+    lazy = rows.lazy(dense)
+    noise = jax.random.wrap_key_data(key)
+    read = rows.take(body.table, inputs)
+    hidden, to_body = jax.vjp(hidden_of, body.dense, read)
+    if by_rows:
+        losses, to_hidden, gradients = rows.value_and_grad(
+            head, params, hidden, labels, key=noise, cotangent=1.0
+        )
+        params, memory = lazy.update(params, state.head, gradients)
+    else:
+
+        def of_head(params: Any, hidden: Array) -> Array:
+            return head.loss(params, hidden, labels, key=noise)
+
+        losses, pullback = jax.vjp(of_head, params, hidden)
+        gradient, to_hidden = pullback(jnp.ones_like(losses))
+        params, memory = _dense_step(dense, params, state.head, gradient)
+    to_dense, to_read = to_body(to_hidden)
+    table, of_table = lazy.update(body.table, state.table, inputs, to_read)
+    layer, of_layer = _dense_step(dense, body.dense, state.dense, to_dense)
+    after = State(Weights(Body(table, layer), params), of_table, of_layer, memory)
+    return after, jnp.mean(losses)
 
 
 def _dense_step(transform: Any, params: Any, memory: Any, gradient: Any) -> tuple[Any, Any]:

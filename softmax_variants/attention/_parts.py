@@ -16,7 +16,7 @@ from jax import lax
 from softmax_variants._typing import Array
 
 # Scores of a block, of the queries of a block with all keys, and the fewest queries it has.
-# Measured on a CPU with 4096 keys: see the command `experiments.bench_attention`.
+# Measured on a CPU with 4096 keys: see the command `experiments bench flash`.
 _BLOCK_SCORES = 1 << 17
 _ROW_SCORES = 1 << 20
 _FEWEST_QUERIES = 16

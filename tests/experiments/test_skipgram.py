@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import softmax_variants as sv
-from experiments import bench_words, skipgram, skipgram_heads
+from experiments import skipgram, skipgram_heads
+from experiments.bench import words as bench_words
 from experiments.skipgram import CHUNK, Crowds, Tables, Text, Tile
 from experiments.skipgram_objectives import Negatives, Paths
 

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import softmax_variants as sv
-from experiments import bench_linear
+from experiments.bench import linear
 
 Floats = np.ndarray[Any, Any]
 EXAMPLES, FEATURES, CLASSES, BLOCK = 5, 4, 15, 5
@@ -320,7 +320,7 @@ def test_all_logits_never_exist_at_once(name: str) -> None:
         analysis: Any = program.memory_analysis()
         return int(analysis.temp_size_in_bytes)
 
-    plain = memory(lambda h, w: bench_linear.plain(h, y, w, jnp.zeros(4099)))
+    plain = memory(lambda h, w: linear.plain(h, y, w, jnp.zeros(4099)))
     found = memory(lambda h, w: loss(h, y, w, block_size=64))
     assert found <= plain / 12, (found, plain)
 

@@ -1,18 +1,18 @@
 """Times the building of the trees of a hierarchical softmax.
 
-`python -m experiments.bench_trees` prints, for each kind of tree over a million classes, the median
+`python -m experiments bench trees` prints, for each kind of tree over a million classes, the median
 of the seconds that building it takes, and the length of its paths. `--classes` takes another
 number.
 """
 
-import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 import softmax_variants as sv
+from experiments.overrides import Parser
 
 CLASSES, FEATURES, ROUNDS = 1_000_000, 64, 3
 
@@ -31,11 +31,11 @@ def builders(classes: int) -> dict[str, Callable[[], sv.Tree]]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> int:
     """Builds every tree in turns and prints one line for each."""
-    parser = argparse.ArgumentParser(description="Times the building of trees.")
+    parser = Parser(prog="python -m experiments bench trees", description=__doc__)
     parser.add_argument("--classes", type=int, default=CLASSES, help="[default: %(default)s]")
-    classes = parser.parse_args(arguments).classes
+    classes = parser.parse_args(argv).classes
     seconds: dict[str, list[float]] = {}
     depths: dict[str, int] = {}
     for _ in range(ROUNDS):
@@ -46,7 +46,4 @@ def main(arguments: list[str] | None = None) -> None:
             depths[name] = tree.depth
     for name, times in seconds.items():
         print(f"{name:28} {statistics.median(times):8.3f} s  paths up to {depths[name]}")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import bench, peers, references
-from experiments.bench_contenders import LIBRARY, REFERENCE, contenders, residual_bytes
+from experiments import peers, references
+from experiments.bench import targets
+from experiments.bench.contenders import LIBRARY, REFERENCE, contenders, residual_bytes
 from experiments.cli import main as command_line
 from experiments.timing import BUDGET_SECONDS, Timing, interleaved, ratios
 
@@ -65,7 +66,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *flags: str) -> list[dict[str, object]]:
-    monkeypatch.setattr(bench, "SHAPES", ((4, 8), (2, 300)))
+    monkeypatch.setattr(targets, "SHAPES", ((4, 8), (2, 300)))
     out = tmp_path / "bench.jsonl"
     assert command_line(["bench", "--no-peers", "--repeat", "2", "--out", str(out), *flags]) == 0
     return [json.loads(line) for line in out.read_text().splitlines()]
@@ -100,7 +101,12 @@ def test_a_filter_that_finds_nothing_says_what_there_is(
 
 
 def test_misses_are_marked() -> None:
-    common = {"mode": "forward", "shape": [4, 8], "scale": 1.0, "milliseconds": 1.0}
+    common = {
+        "mode": "forward",
+        "shape": {"rows": 4, "classes": 8},
+        "scale": 1.0,
+        "milliseconds": 1.0,
+    }
     records = [
         {"name": REFERENCE, "target": None, "ratio": 1.0} | common,
         {"name": "fast", "target": 3.0, "ratio": 2.99} | common,
@@ -108,8 +114,8 @@ def test_misses_are_marked() -> None:
         {"name": "broken", "target": 3.0, "ratio": float("nan")} | common,
         {"name": "peer", "target": None, "ratio": 90.0} | common,
     ]
-    shown = bench.table(records, "forward")
-    assert [bench.missed(record) for record in records] == [False, False, True, True, False]
+    shown = targets.table(records, "forward")
+    assert [targets.missed(record) for record in records] == [False, False, True, True, False]
     assert "!3.01" in shown
     assert "!2.99" not in shown
     assert "2 of the ratios miss" in shown
@@ -135,5 +141,5 @@ def test_peers_compute_what_the_table_says(peer: peers.Peer, rng: np.random.Gene
 
 
 def test_the_reference_is_always_chosen() -> None:
-    names = [c.name for c in bench.choose(contenders(with_peers=False), ["entmax15"])]
+    names = [c.name for c in targets.choose(contenders(with_peers=False), ["entmax15"])]
     assert names == [REFERENCE, "entmax15"]

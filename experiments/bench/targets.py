@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import environment, peers
-from experiments.bench_contenders import (
+from experiments.bench import machine
+from experiments.bench.contenders import (
     MODES,
     REFERENCE,
     Contender,
@@ -19,8 +18,10 @@ from experiments.bench_contenders import (
     prepare,
     residual_bytes,
 )
+from experiments.bench.torch_side import equal_threads
 from experiments.errors import UserError
-from experiments.measured import Record, layout, machine, write_json_lines
+from experiments.measured import Record, layout, write_json_lines
+from experiments.measured import machine as machine_line
 from experiments.overrides import Parser
 from experiments.timing import interleaved, ratios
 
@@ -34,13 +35,14 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     started = time.perf_counter()
     chosen = choose(contenders(with_peers=not arguments.no_peers), arguments.filter)
-    _equal_threads(chosen)
+    if any(contender.torch for contender in chosen):
+        equal_threads()
     shapes, scales = (SHAPES[1:2], SCALES[:1]) if arguments.quick else (SHAPES, SCALES)
     rounds = arguments.repeat or (5 if arguments.quick else 11)
     records = measure(chosen, shapes, scales, rounds)
     described = describe(chosen)
     print("\n\n".join([*(table(records, mode) for mode in MODES), memory_table(records)]))
-    print(f"\n{machine(described)}")
+    print(f"\n{machine_line(described)}")
     write_json_lines(arguments.out, [record | described for record in records])
     seconds = time.perf_counter() - started
     print(f"{len(records)} measurements in {seconds:.0f} s, written to {arguments.out}")
@@ -79,11 +81,13 @@ def measure(
             temporary = ready.temporary_bytes
             records.append(
                 {
+                    "suite": "targets",
+                    "reference": REFERENCE,
                     "name": contender.name,
                     "package": contender.package,
                     "alpha": contender.alpha,
                     "mode": mode,
-                    "shape": list(shape),
+                    "shape": dict(zip(("rows", "classes"), shape, strict=True)),
                     "dtype": str(x.dtype),
                     "scale": scale,
                     "ratio": statistics.median(relative),
@@ -105,21 +109,12 @@ def _residual_ratio(contender: Contender) -> float | None:
     return None if kept is None else kept / x.nbytes
 
 
-def _equal_threads(chosen: Sequence[Contender]) -> None:
-    """Gives torch the threads that XLA uses: every core this process may run on."""
-    if any(contender.torch for contender in chosen):
-        import torch
-
-        torch.set_num_threads(environment.describe()["cores"] or os.cpu_count() or 1)
-
-
 def describe(chosen: Sequence[Contender]) -> Record:
     """What the figures were measured on, as every record says it."""
-    described = environment.describe()
-    used = [peer for peer in peers.installed() if peer.name in {c.name for c in chosen}]
-    described["versions"] |= peers.versions(used)
-    names = ("versions", "revision", "dirty", "backend", "device", "processor", "cores", "system")
-    return {name: described[name] for name in names} | {"python": described["python"]}
+    packages = {contender.package for contender in chosen}
+    if any(contender.torch for contender in chosen):
+        packages.add("torch")
+    return machine.describe(packages)
 
 
 def missed(record: Record) -> bool:
@@ -130,8 +125,8 @@ def missed(record: Record) -> bool:
 def table(records: Sequence[Record], mode: str) -> str:
     """Ratios to the reference; the reference's own line gives its milliseconds."""
     own = [record for record in records if record["mode"] == mode]
-    columns = list(dict.fromkeys((*record["shape"], record["scale"]) for record in own))
-    cells = {(r["name"], (*r["shape"], r["scale"])): r for r in own}
+    columns = list(dict.fromkeys((*record["shape"].values(), record["scale"]) for record in own))
+    cells = {(r["name"], (*r["shape"].values(), r["scale"])): r for r in own}
     rows = []
     for name in dict.fromkeys(record["name"] for record in own):
         line = [cells[name, column] for column in columns]
@@ -153,13 +148,14 @@ def _cell(record: Record) -> str:
 def memory_table(records: Sequence[Record]) -> str:
     """Compile time, and memory in units of the output, at its largest over the inputs."""
     rows = []
-    for name in dict.fromkeys(r["name"] for r in records if r["compile_seconds"] is not None):
+    for name in dict.fromkeys(r["name"] for r in records if r["temporary_per_output"] is not None):
         own = [record for record in records if record["name"] == name]
         cells = [f"{own[0]['residuals_per_output']:.2f}"]
         for mode in MODES:
             of_mode = [record for record in own if record["mode"] == mode]
             cells.append(f"{max(r['temporary_per_output'] for r in of_mode):.2f}")
-            cells.append(f"{max(r['compile_seconds'] for r in of_mode):.2f}")
+            seconds = [r["compile_seconds"] for r in of_mode if r["compile_seconds"] is not None]
+            cells.append(f"{max(seconds):.2f}" if seconds else "")
         rows.append([name, *cells])
     header = ["in units of the output", "kept for backward", "temporary, forward", "compile s"]
     return layout([*header, "temporary, both", "compile s"], rows)

@@ -1,6 +1,6 @@
 """Times training steps that touch few rows of a table, beside dense steps.
 
-`python -m experiments.bench_rows` prints, for a sampled and a hierarchical softmax over tables of
+`python -m experiments bench rows` prints, for a sampled and a hierarchical softmax over tables of
 several sizes, the time of a step, its ratio to the smallest table's, the temporary memory of its
 program and whether the buffers stayed where they were; then the dense step of `jax.grad` and
 `optax.adam`; and then what an update alone costs inside of `lax.scan`, as in training word vectors.
@@ -9,7 +9,7 @@ same rounds.
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,9 @@ import optax
 from jax import lax
 
 import softmax_variants as sv
-from experiments.timing import Timing, interleaved, ratios
+from experiments.bench.programs import compiled
+from experiments.overrides import Parser
+from experiments.timing import interleaved, median_of, ratio_of, ratios, rounds_of_one
 from softmax_variants import rows
 from softmax_variants.heads._head import Params
 
@@ -68,18 +70,17 @@ def repeated(
     held = [tables, optimizer.init(tables)]
     # A head's tree or sampler is an argument: it would else be a constant of the program.
     fixed = (head, *examples(classes), key)
-    program = jax.jit(step, donate_argnums=(0, 1)).lower(*held, *fixed).compile()
-    analysis: Any = program.memory_analysis()
+    program = compiled(step, *held, *fixed, donate=(0, 1))
     places = _places(tables)
 
     def run() -> None:
-        *held[:], losses = program(*held, *fixed)
+        *held[:], losses = program.run(*held, *fixed)
         jax.block_until_ready((held, losses))
 
     def in_place() -> bool:
         return _places(held[0]) == places
 
-    return Measured(run, analysis.temp_size_in_bytes, in_place)
+    return Measured(run, program.temporary_bytes, in_place)
 
 
 def _places(tables: Params) -> list[int]:
@@ -137,16 +138,16 @@ def measured_steps() -> None:
     # another of its kind: so it does here, and rounds of one call give the dense step several.
     rounds = [interleaved(few, ROUNDS)]
     beside = {n: repeatedly(r, 1 if n == slow else STEPS) for n, r in runs.items() if _last(n)}
-    apart = [interleaved(beside, 1, seed) for seed in range(ROUNDS)]
+    apart = rounds_of_one(beside, ROUNDS)
     print(f"a step of a head: D={FEATURES}, B={EXAMPLES}, {SAMPLES} samples, V=")
     for name, step in steps.items():
         smallest = f"{name.rsplit(' ', 1)[0]} {SIZES[0]}"
-        seconds = _median(rounds if name in few else apart, name)
+        seconds = median_of(rounds if name in few else apart, name)
         text = f"{name:36} {seconds * 1e3:9.3f} ms"
         if smallest in steps:
-            text += f"  x{_ratio(rounds, name, smallest):5.2f} of V={SIZES[0]}"
+            text += f"  x{ratio_of(rounds, name, smallest):5.2f} of V={SIZES[0]}"
             text += (
-                f"  dense/this {_ratio(apart, slow, name) * STEPS:7.1f}"
+                f"  dense/this {ratio_of(apart, slow, name) * STEPS:7.1f}"
                 if _last(name)
                 else " " * 20
             )
@@ -166,14 +167,6 @@ def repeatedly(run: Callable[[], None], times: int) -> Callable[[], None]:
 
 def _last(name: str) -> bool:
     return name.endswith(f" {SIZES[-1]}")
-
-
-def _median(rounds: list[dict[str, Timing]], name: str) -> float:
-    return statistics.median(timing[name].median() for timing in rounds)
-
-
-def _ratio(rounds: list[dict[str, Timing]], name: str, reference: str) -> float:
-    return statistics.median(r for t in rounds for r in ratios(t[name], t[reference]))
 
 
 class Scattered(NamedTuple):
@@ -202,7 +195,7 @@ def scanned(optimizer: Any, batch: int) -> Callable[[], None]:
 
     table = jnp.zeros((WORDS, WORD_FEATURES))
     held = [table, optimizer.init(table)]
-    program = jax.jit(every, donate_argnums=(0, 1)).lower(*held).compile()
+    program = compiled(every, *held, donate=(0, 1)).run
 
     def run() -> None:
         held[:] = jax.block_until_ready(program(*held))
@@ -229,11 +222,9 @@ def measured_updates() -> None:
             print(f"{batch:5} {name:22} {seconds * 1e6:8.1f} us  x{ratio:5.2f}", flush=True)
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Measures both parts."""
+    Parser(prog="python -m experiments bench rows", description=__doc__).parse_args(argv)
     measured_steps()
     measured_updates()
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -1,6 +1,6 @@
 """Times the training of word vectors on one core, beside gensim's.
 
-`python -m experiments.bench_words` trains skip-gram vectors, of 100 features, from windows of up to
+`python -m experiments bench words` trains skip-gram vectors, of 100 features, from windows of up to
 5 words, with hierarchical softmax and with 5 negative samples, on passages of a text: the files of
 the standard library, or those given. Where gensim is installed it trains on the same passages, with
 the same settings, in turns. A run starts from lists of words and a vocabulary, and ends with the
@@ -9,7 +9,6 @@ them, by the processor's time, which does not depend on what else the machine is
 clock. Then the loss on passages held out, of both: a step is fast for nothing if it learns less.
 """
 
-import argparse
 import dataclasses
 import functools
 import importlib.util
@@ -28,6 +27,7 @@ import numpy as np
 
 import softmax_variants as sv
 from experiments import skipgram, skipgram_heads
+from experiments.overrides import Parser
 from experiments.skipgram import Text
 from experiments.skipgram_objectives import Negatives, Paths
 from experiments.texts import text_files
@@ -305,9 +305,9 @@ def table(speeds: dict[str, Speed], losses: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> int:
     """Measures both objectives and prints a line for each trainer."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench_words", description=__doc__)
+    parser = Parser(prog="python -m experiments bench words", description=__doc__)
     parser.add_argument("--data-path", nargs="*", default=[], metavar="FILE", help="texts to read")
     parser.add_argument("--words", type=int, default=1_000_000, help="words to train on")
     parser.add_argument("--epochs", type=int, default=1, help="passes over them")
@@ -316,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--heads", action="store_true", help="train by the library's heads as well, which is slower"
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(argv)
     use_one_core()
     texts = [
         path.read_text(encoding="utf-8", errors="replace") for path in text_files(given.data_path)
@@ -340,7 +340,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(speeds, losses))
     if not with_gensim:
         print("gensim is not installed, or was left out: pip install gensim")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -1,20 +1,17 @@
 """Times blockwise attention beside the plain form, which writes all scores down.
 
-`python -m experiments.bench_attention` times the gradient for queries, keys and values of every
+`python -m experiments bench flash` times the gradient for queries, keys and values of every
 contender in turns, in one process, without and with the causal rule. It prints each time also as a
 ratio to the plain softmax and to the plain form with the same alpha, that of the causal ones also
 to the same contender with all keys, and the temporary memory of each program. By default: 4,096
 positions, 4 heads of 64 features, batch 1.
 """
 
-import argparse
 import dataclasses
 import functools
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +19,10 @@ import numpy as np
 
 import softmax_variants as sv
 from experiments import environment
+from experiments.bench.programs import blocking, compiled
 from experiments.measured import Record, layout, machine, write_json_lines
-from experiments.timing import Timing, interleaved, ratios
+from experiments.overrides import Parser
+from experiments.timing import Timing, ratios, rounds_of_one
 
 SHAPE = (1, 4096, 4, 64)
 # What the contenders have to reach at that shape: ratios to the plain softmax.
@@ -97,36 +96,27 @@ def measure(
     """Timings in turns, and what the compiler says of each program."""
     query, key, value, weight = arrays
     programs: dict[str, Callable[[], None]] = {}
-    compiled: dict[Key, Record] = {}
+    made: dict[Key, Record] = {}
 
     def loss(q: jax.Array, k: jax.Array, v: jax.Array, run: Attention) -> jax.Array:
         return jnp.vdot(run(q, k, v), weight)
 
-    def blocking(program: Callable[..., Any]) -> Callable[[], None]:
-        def call() -> None:
-            jax.block_until_ready(program(query, key, value))
-
-        return call
-
     for contender in chosen:
-        gradient = jax.jit(jax.grad(functools.partial(loss, run=contender.run), argnums=(0, 1, 2)))
-        started = time.perf_counter()
-        program = gradient.lower(query, key, value).compile()
-        analysis: Any = program.memory_analysis()
-        compiled[contender.key] = {
-            "compile_seconds": time.perf_counter() - started,
-            "temporary_bytes": analysis.temp_size_in_bytes,
+        gradient = jax.grad(functools.partial(loss, run=contender.run), argnums=(0, 1, 2))
+        program = compiled(gradient, query, key, value)
+        made[contender.key] = {
+            "compile_seconds": program.compile_seconds,
+            "temporary_bytes": program.temporary_bytes,
         }
-        programs[str(contender.key)] = blocking(program)
-    # A round for each call: these are too slow for more than one round's budget.
-    turns = [interleaved(programs, 1, seed=seed) for seed in range(rounds)]
-    return {c.key: [turn[str(c.key)] for turn in turns] for c in chosen}, compiled
+        programs[str(contender.key)] = blocking(program.run, query, key, value)
+    turns = rounds_of_one(programs, rounds)
+    return {c.key: [turn[str(c.key)] for turn in turns] for c in chosen}, made
 
 
 def records_of(
     chosen: Sequence[Contender],
     timings: Mapping[Key, Sequence[Timing]],
-    compiled: Mapping[Key, Record],
+    made: Mapping[Key, Record],
     *,
     targets: bool,
 ) -> list[Record]:
@@ -138,7 +128,7 @@ def records_of(
         same = [c.key for c in plains if c.alpha == contender.alpha]
         own, softmax = timings[contender.key], (SOFTMAX, causal)
         aimed = targets and not (contender.plain or causal)
-        memory = compiled[contender.key]["temporary_bytes"] / compiled[softmax]["temporary_bytes"]
+        memory = made[contender.key]["temporary_bytes"] / made[softmax]["temporary_bytes"]
         found.append(
             {
                 "name": name,
@@ -150,7 +140,7 @@ def records_of(
                 "to_all_keys": _ratio(own, timings[name, False]) if causal else None,
                 "memory_to_plain_softmax": memory,
                 "target": TARGETS.get(contender.alpha) if aimed else None,
-                **compiled[contender.key],
+                **made[contender.key],
             }
         )
     return found
@@ -184,7 +174,7 @@ def table(records: Sequence[Record]) -> str:
             "" if r["target"] is None else f"<= {r['target']:g}",
             f"{r['temporary_bytes'] / 1e6:.0f}",
             f"1/{1 / r['memory_to_plain_softmax']:.1f}",
-            f"{r['compile_seconds']:.1f}",
+            "" if r["compile_seconds"] is None else f"{r['compile_seconds']:.1f}",
         ]
         for r in records
     ]
@@ -193,34 +183,28 @@ def table(records: Sequence[Record]) -> str:
     return layout([rule, "ms", *ratios_to, "target", "MB", "of plain", "compile s"], rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Measures all contenders, prints the tables and writes the records."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.bench_attention", description=__doc__
-    )
+    parser = Parser(prog="python -m experiments bench flash", description=__doc__)
     parser.add_argument("--length", type=int, default=SHAPE[1], help="positions [4096]")
     parser.add_argument("--heads", type=int, default=SHAPE[2], help="heads [4]")
     parser.add_argument("--features", type=int, default=SHAPE[3], help="features of a head [64]")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contender [7]")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench_attention.jsonl"), help="JSON lines"
+        "--out", type=Path, default=Path("runs/bench-flash.jsonl"), help="JSON lines"
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(argv)
     rng = np.random.default_rng(0)
     shape = (1, given.length, given.heads, given.features)
     arrays = [jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(4)]
     described = environment.describe()
     print(machine(described), flush=True)
     chosen = contenders(given.heads)
-    timings, compiled = measure(chosen, arrays, given.rounds)
-    records = records_of(chosen, timings, compiled, targets=shape == SHAPE)
+    timings, made = measure(chosen, arrays, given.rounds)
+    records = records_of(chosen, timings, made, targets=shape == SHAPE)
     for causal in (False, True):
         print(table([r for r in records if r["causal"] == causal]), flush=True)
     names = ("versions", "revision", "dirty", "device", "processor", "cores", "system")
     about = {name: described[name] for name in names}
     write_json_lines(given.out, [record | about | {"shape": shape} for record in records])
     return int(any(map(missed, records)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

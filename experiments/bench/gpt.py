@@ -1,6 +1,6 @@
 """Times a training step of the language model beside the same step in torch, in turns.
 
-`python -m experiments.bench_gpt` prints milliseconds per step and the ratio to torch, medians over
+`python -m experiments bench gpt` prints milliseconds per step and the ratio to torch, medians over
 rounds, of the small GPT of `configs/shakespeare_char.py` on random characters: forward, backward,
 clipping and AdamW, batch drawn beforehand. Both sides begin with the same weights, and the losses
 of the first steps have to agree. Both run on as many threads as the process has cores. Without
@@ -8,11 +8,8 @@ torch only this side is timed.
 """
 
 import importlib.util
-import os
 import statistics
-import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.bench.torch_side import equal_threads
+from experiments.overrides import Parser
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.shakespeare.train import (
     Variant,
@@ -37,11 +36,11 @@ OURS, TORCH = "softmax_variants", "torch"
 Block = Callable[[], list[float]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Measures and prints one line for each side."""
-    parser = ArgumentParser(prog="python -m experiments.bench_gpt", description=__doc__)
+    parser = Parser(prog="python -m experiments bench gpt", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="turns [an integer; default: 15]")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(argv)
     config = ShakespeareConfig()
     text = np.random.default_rng(0).integers(VOCABULARY, size=TEXT).astype(np.int32)
     block, length, params = ours(config, text)
@@ -108,7 +107,7 @@ def torchs(config: ShakespeareConfig, text: np.ndarray, params: Any, length: int
     """Returns the same in torch, as nanoGPT writes it."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    equal_threads()
     weights = torch_weights(params, config.layers)
     every = [weight for part in weights.values() for weight in part.values()]
     groups = [
@@ -195,7 +194,3 @@ def torch_loss(
         hidden = hidden + functional.linear(functional.gelu(inner), block["down"])
     logits = functional.linear(normal(hidden, ends["norm"]), ends["tokens"])
     return functional.cross_entropy(logits.view(-1, VOCABULARY), labels.reshape(-1))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

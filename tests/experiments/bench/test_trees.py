@@ -1,10 +1,10 @@
 import pytest
 
-from experiments import bench_trees
+from experiments.bench import trees
 
 
 def test_every_tree_is_built_and_timed(capsys: pytest.CaptureFixture[str]) -> None:
-    bench_trees.main(["--classes", "37"])
+    trees.main(["--classes", "37"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0].split()[0] for line in lines] == [
         "huffman_tree",

@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.bench_attention import SOFTMAX, contenders, missed, records_of, table
+from experiments.bench.flash import SOFTMAX, contenders, missed, records_of, table
 from experiments.timing import Timing
 
 

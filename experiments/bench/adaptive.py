@@ -1,15 +1,13 @@
 """Times adaptive softmax beside torch's and beside a full layer, in turns in one process.
 
-`python -m experiments.bench_adaptive` prints the time of the loss and of all its gradients at
+`python -m experiments bench adaptive` prints the time of the loss and of all its gradients at
 1,024 examples, 256 features and 100,000 classes with labels by Zipf's law. Both sides run on the
 same number of threads: as many as the process has cores. Without torch its two lines are missing.
 """
 
 import functools
 import importlib.util
-import os
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import softmax_variants as sv
-from experiments.timing import interleaved, ratios
+from experiments.bench.programs import blocking, compiled
+from experiments.bench.torch_side import equal_threads
+from experiments.overrides import Parser
+from experiments.timing import median_of, ratio_of, rounds_of_one
 
 EXAMPLES, FEATURES, CLASSES, ROUNDS = 1024, 256, 100_000, 9
 CUTOFFS, DIVISION = (2_000, 10_000, 50_000), 4
@@ -61,9 +62,8 @@ def ours(values: Arrays) -> dict[str, Program]:
     def program(loss: Callable[..., jax.Array], kept: list[str]) -> Program:
         hidden = jnp.asarray(values["hidden"])
         parameters = {name: jnp.asarray(values[name]) for name in kept}
-        gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-        compiled = gradient.lower(hidden, parameters).compile()
-        return lambda: jax.block_until_ready(compiled(hidden, parameters)) and None
+        gradient = jax.value_and_grad(loss, argnums=(0, 1))
+        return blocking(compiled(gradient, hidden, parameters).run, hidden, parameters)
 
     return {
         "adaptive_softmax_loss": program(adaptive, names),
@@ -75,7 +75,7 @@ def torchs(values: Arrays) -> dict[str, Program]:
     """The same in torch."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    equal_threads()
     labels = torch.from_numpy(values["labels"].astype(np.int64))
     hidden = torch.from_numpy(values["hidden"]).requires_grad_()
     module = torch.nn.AdaptiveLogSoftmaxWithLoss(
@@ -104,8 +104,9 @@ def torchs(values: Arrays) -> dict[str, Program]:
     }
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Measures all contenders and prints one line for each."""
+    Parser(prog="python -m experiments bench adaptive", description=__doc__).parse_args(argv)
     values = arrays()
     programs = ours(values)
     reference = "adaptive_softmax_loss"
@@ -114,14 +115,8 @@ def main() -> None:
         reference = "torch adaptive"
     else:
         print("torch is not installed: only this library is measured")
-    rounds = [interleaved(programs, 1, seed=seed) for seed in range(ROUNDS)]
+    rounds = rounds_of_one(programs, ROUNDS)
     for name in programs:
-        seconds = statistics.median(timing[name].median() for timing in rounds)
-        ratio = statistics.median(
-            r for timing in rounds for r in ratios(timing[name], timing[reference])
-        )
+        seconds, ratio = median_of(rounds, name), ratio_of(rounds, name, reference)
         print(f"{name:24} {seconds * 1e3:9.1f} ms  x{ratio:6.2f} of {reference}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return 0

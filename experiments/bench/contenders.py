@@ -1,7 +1,6 @@
 """What is timed: the library's maps, `jax.nn.softmax` as the reference, and the installed peers."""
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,8 @@ import numpy as np
 
 import softmax_variants as sv
 from experiments import peers
+from experiments.bench.programs import Program, blocking, compiled
+from experiments.bench.torch_side import device, tensor, waited_for
 
 REFERENCE = "jax.nn.softmax"
 TARGET = 3.0
@@ -67,7 +68,7 @@ LIBRARY = (
 
 def contenders(with_peers: bool) -> list[Contender]:
     """All of them, the reference first."""
-    found = peers.installed() if with_peers else []
+    found = [p for p in peers.installed() if with_peers and (p.backend != "torch" or device())]
     # Bisection takes the same passes whatever alpha is; at 1.5 it stands for all of them.
     return [
         *LIBRARY,
@@ -82,18 +83,17 @@ def prepare(contender: Contender, mode: str, x: np.ndarray, g: np.ndarray) -> Pr
     """Compiles the contender and puts its inputs on the device."""
     if contender.torch:
         return _prepare_torch(contender, mode, x, g)
-    compiled, seconds = _compile(contender.call, contender.alpha_gradient, mode, x.shape)
+    program = _compile(contender.call, contender.alpha_gradient, mode, x.shape)
     inputs = jax.device_put((x, g, np.float32(contender.alpha)))
-    analysis = compiled.memory_analysis()
-    temporary = None if analysis is None else int(analysis.temp_size_in_bytes)
-    return Prepared(lambda: jax.block_until_ready(compiled(*inputs)), seconds, temporary)
+    call = blocking(program.run, *inputs)
+    return Prepared(call, program.compile_seconds, program.temporary_bytes)
 
 
 @functools.cache
 def _compile(
     call: Callable[[Any, Any], Any], alpha_gradient: bool, mode: str, shape: tuple[int, ...]
-) -> tuple[jax.stages.Compiled, float]:
-    """The program and the seconds XLA took; alpha is traced, so one program serves every alpha.
+) -> Program:
+    """The program; alpha is traced, so one serves every alpha.
 
     Forward plus backward is the gradient of `sum(p * g)` by the logits (and by alpha).
     """
@@ -106,16 +106,13 @@ def _compile(
 
     program = forward if mode == FORWARD else jax.grad(weighted, (0, 2) if alpha_gradient else 0)
     rows = jax.ShapeDtypeStruct(shape, jnp.float32)
-    lowered = jax.jit(program).lower(rows, rows, jax.ShapeDtypeStruct((), jnp.float32))
-    started = time.perf_counter()
-    compiled = lowered.compile()
-    return compiled, time.perf_counter() - started
+    return compiled(program, rows, rows, jax.ShapeDtypeStruct((), jnp.float32))
 
 
 def _prepare_torch(contender: Contender, mode: str, x: np.ndarray, g: np.ndarray) -> Prepared:
     import torch
 
-    logits, weights = torch.from_numpy(x), torch.from_numpy(g)
+    logits, weights = tensor(x), tensor(g)
 
     def forward() -> None:
         with torch.no_grad():
@@ -125,7 +122,7 @@ def _prepare_torch(contender: Contender, mode: str, x: np.ndarray, g: np.ndarray
         leaf = logits.detach().requires_grad_()
         torch.autograd.grad((contender.call(leaf, contender.alpha) * weights).sum(), leaf)
 
-    return Prepared(forward if mode == FORWARD else both)
+    return Prepared(waited_for(forward if mode == FORWARD else both))
 
 
 def residual_bytes(contender: Contender, x: np.ndarray) -> int | None:

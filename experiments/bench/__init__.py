@@ -1,0 +1,1 @@
+"""Benchmarks: what is timed, on whatever device is there, beside the peers that are installed."""

@@ -1,0 +1,1 @@
+"""The suites: each makes groups of programs for what is wanted."""

@@ -1,0 +1,72 @@
+"""A training step of every contender of every experiment, at the sizes of their configs."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from experiments.bandit.config import BanditConfig
+from experiments.base_config import BaseConfig
+from experiments.bench.case import OURS, STEP, Case, Group, Wanted
+from experiments.digits.config import DigitsConfig
+from experiments.environment import compiler_options
+from experiments.errors import UserError
+from experiments.shakespeare.config import ShakespeareConfig
+from experiments.steps import TrainingStep, training_steps
+from experiments.vae.config import VaeConfig
+from experiments.words.config import WordsConfig
+
+CONFIGS: tuple[Callable[[], BaseConfig], ...] = (
+    DigitsConfig,
+    WordsConfig,
+    ShakespeareConfig,
+    VaeConfig,
+    BanditConfig,
+)
+# These compile as `compiler_options` says, the others by XLA's own choice.
+OPTIONS = ("digits", "vae", "bandit")
+QUICK = 2
+
+
+def groups(wanted: Wanted) -> list[Group]:
+    """One group for each task of an experiment: its contenders, the first being the reference."""
+    if wanted.dtype != "float32":
+        raise UserError(f"--dtype: the steps of the experiments are of float32, got {wanted.dtype}")
+    found: dict[tuple[str, str, int], list[TrainingStep]] = {}
+    for config in (make() for make in CONFIGS):
+        for step in training_steps(config):
+            # The words have two tasks: `skipgram/full`, `ngram/full`.
+            task = step.name.partition("/")[0] if config.experiment == "words" else ""
+            found.setdefault((config.experiment, task, step.examples), []).append(step)
+    return [
+        Group(
+            "steps",
+            STEP,
+            {"examples": examples},
+            wanted.dtype,
+            tuple(_case(name, step) for step in steps[: QUICK if wanted.quick else None]),
+        )
+        for (name, _, examples), steps in found.items()
+    ]
+
+
+def _case(experiment: str, step: TrainingStep) -> Case:
+    (donated,) = step.donate
+    return Case(
+        f"{experiment}/{step.name}",
+        OURS,
+        step.function,
+        step.make_arguments,
+        differentiated=(),
+        # A step takes its batch from a larger array, and its rows from larger tables.
+        reads_all=False,
+        donated=donated,
+        sizes={"state": _numbers(step.arguments[donated])},
+        options=compiler_options() if experiment in OPTIONS else {},
+    )
+
+
+def _numbers(tree: Any) -> int:
+    """How many numbers a state has: parameters and what the optimiser keeps, of every model."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

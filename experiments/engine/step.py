@@ -1,0 +1,56 @@
+"""One training step of each variant of an experiment of the engine, for all its seeds at once."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from experiments.engine.candidates import candidates
+from experiments.engine.config import EngineConfig
+from experiments.engine.programs import State, factors_of, first_state, stack, step_function
+from experiments.engine.task import Batch, Task, Variant
+from experiments.engine.training import models_of
+from experiments.steps import TrainingStep
+
+
+def training_steps(config: EngineConfig) -> list[TrainingStep]:
+    """Returns the step of each program; variants that share one have its step once."""
+    task = config.make_task()
+    variants: dict[Any, Variant] = {}
+    for variant in config.chosen_variants():
+        variants.setdefault(variant.program, variant)
+    return [_step(task, config, variant) for variant in variants.values()]
+
+
+def _step(task: Task, config: EngineConfig, variant: Variant) -> TrainingStep:
+    step = step_function(task, config, variant.settings)
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+
+    def function(state: State, batch: Batch, *others: Any) -> tuple[State, Array]:
+        return step(state, jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batch), *others)
+
+    def make() -> tuple[Any, ...]:
+        models = models_of(variant, candidates(config, variant)[:1], seeds)
+        weights = [jax.tree.map(np.asarray, task.initial(s, variant.settings)) for s in seeds]
+        batches = [task.batch(seed, 0) for seed in seeds]
+        # The step's own batches lead with the models, and these with the examples.
+        batch = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *batches)
+        of_step = np.int32(0), factors_of(config, config.steps)[0]
+        rest = (batch, *of_step, models.seeds, models.rates, models.values)
+        return first_state(config, stack(weights)), *jax.tree.map(jnp.asarray, rest)
+
+    return TrainingStep(
+        name=variant.name,
+        function=function,
+        arguments=_shapes(make()),
+        make_arguments=make,
+        donate=(0,),
+        examples=config.batch_size * config.seeds,
+        batch=(1,),
+    )
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
