@@ -76,6 +76,19 @@ def paired_difference(
     return mean_interval(differences.tolist(), level)
 
 
+def paired_ratio(
+    values: Sequence[float], reference: Sequence[float], confidence: float, comparisons: int
+) -> Interval:
+    """Returns the geometric mean of `values / reference`, pair by pair, and its interval.
+
+    It is that of the paired difference of their logarithms, simultaneous as there.
+    """
+    ours, theirs = (np.log(np.asarray(side)).tolist() for side in (values, reference))
+    found = paired_difference(ours, theirs, confidence, comparisons)
+    middle, lower, upper = (math.exp(v) for v in (found.estimate, found.lower, found.upper))
+    return Interval(middle, lower, upper, found.count)
+
+
 def median_interval(values: Sequence[float], confidence: float) -> Interval:
     """Returns the median and an interval of two order statistics, whatever the distribution.
 

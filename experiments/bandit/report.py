@@ -54,7 +54,7 @@ def sentences(results: Figures) -> list[str]:
         best = min(able, key=lambda c: float(c["metrics"]["regret"]["estimate"]))
         metrics = best["metrics"]
         found.append(
-            f"Of {len(able)} policies `{best['name']}` has the least regret, "
+            f"Of {len(able)} policies `{best['name']}` has the least regret by estimate, "
             f"{interval(metrics['regret'], digits=1)} in {results['config']['steps']:,} steps; in "
             "the last tenth of them it takes the best action in "
             f"{interval(metrics['late_optimal'], 100.0, 1)}% of the steps."

@@ -29,8 +29,8 @@ def method_of(results: Figures) -> list[str]:
     if config.get("speed_rounds"):
         points.append(
             f"Steps per second were measured after training, in {config['speed_rounds']} rounds in "
-            "which the contenders took turns, compilation apart. Median, and an interval of order "
-            "statistics."
+            "which the contenders took turns, compilation apart. Ratios to the reference are taken "
+            "within a round, with simultaneous intervals of their logarithms (Student’s t)."
         )
     return points
 

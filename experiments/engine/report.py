@@ -234,8 +234,9 @@ _AGAINST = (
     "against the quality: intervals are of the quality."
 )
 _COSTS = (
-    "<p>Steps per second: the median of rounds in which the contenders took turns, and its "
-    "interval; the ratio is to the reference in the same round. A step trains all seeds. FLOPs are "
+    "<p>Steps per second: the median of rounds in which the contenders took turns, and an interval "
+    "of order statistics. The ratio is to the reference in the same round: its geometric mean, "
+    "with an interval that holds for all contenders at once. A step trains all seeds. FLOPs are "
     "those of one model, as XLA counts them; temporary memory is what a step needs besides its "
     "arguments.</p>"
 )

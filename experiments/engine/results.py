@@ -8,7 +8,7 @@ import numpy as np
 from experiments.engine.curves import curves
 from experiments.engine.differences import differences, survivors
 from experiments.run_directory import Record
-from experiments.statistics import mean_with_error, median_interval
+from experiments.statistics import mean_with_error, median_interval, paired_ratio
 from softmax_variants.variants import VARIANTS
 
 Blocks = Mapping[str, Sequence[Record]]
@@ -235,15 +235,20 @@ def _pooled_bins(tests: Mapping[int, Record]) -> Record | None:
 
 
 def _speed(config: Config, blocks: Blocks, name: str) -> Record:
-    """Returns the median over the rounds, and the ratio to the reference in the same round."""
+    """Returns the median over the rounds, and the ratio to the reference in the same round.
+
+    The intervals of the ratios hold for all timed contenders at once.
+    """
     rounds: dict[str, dict[int, float]] = {}
     for record in blocks.get(SPEED, []):
         if "steps_per_second" in record:
             rounds.setdefault(record["contender"], {})[record["round"]] = record["steps_per_second"]
     own, other = rounds.get(name, {}), rounds.get(chosen(config)[0], {})
-    ratios = [rate / other[number] for number, rate in own.items() if number in other]
+    shared = [number for number in own if number in other]
+    ours, theirs = ([side[number] for number in shared] for side in (own, other))
     level = config["confidence"]
+    ratio = paired_ratio(ours, theirs, level, len(rounds) - 1).to_json() if shared else None
     return {
         "steps_per_second": median_interval(list(own.values()), level).to_json() if own else None,
-        "speed_ratio": median_interval(ratios, level).to_json() if ratios else None,
+        "speed_ratio": ratio,
     }

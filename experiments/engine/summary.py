@@ -108,10 +108,11 @@ def _support(results: Figures) -> list[str]:
     if most is None or not most["metrics"]["missed"]["estimate"]:
         return [text]
     share = 100 * most["metrics"]["missed"]["estimate"]
+    often = " most often," if len(missed) > 1 else ""
     return [
         f"{text} The price of a zero: by estimate `{most['name']}` gives the true class "
-        f"probability 0 most often, on {share:.2f}% of the test examples, where an unsmoothed NLL "
-        "is infinite."
+        f"probability 0{often} on {share:.2f}% of the test examples, where an unsmoothed NLL is "
+        "infinite."
     ]
 
 
@@ -136,15 +137,13 @@ def _speed(contenders: Sequence[Figures], reference: str) -> list[str]:
     slower = [n for n, r in ratios.items() if r["upper"] is not None and r["upper"] < 1]
     faster = [n for n, r in ratios.items() if r["lower"] is not None and r["lower"] > 1]
     rest = len(ratios) - len(slower) - len(faster)
-    parts = []
-    if faster:
-        parts.append(f"shorter for {named(faster, 4)}")
+    parts = [f"faster for {named(faster, 4)}"] if faster else []
     if slower:
         last = min(slower, key=lambda n: float(ratios[n]["estimate"]))
         times = 1 / ratios[last]["estimate"]
-        parts.append(f"longer for {named(slower, 4)} (`{last}`: {times:.1f} times as long)")
-    parts += [f"for {rest} of {len(ratios)} not shown to differ"] if rest else []
-    return [f"A training step, against `{reference}` in the same round, is {'; '.join(parts)}."]
+        parts.append(f"slower for {named(slower, 4)} (`{last}`: {times:.1f} times as long a step)")
+    parts += [f"for {rest} of {len(ratios)} no difference is shown"] if rest else []
+    return [f"In training speed, against `{reference}` in the same round: {'; '.join(parts)}."]
 
 
 def _tuning(contenders: Sequence[Figures]) -> list[str]:

@@ -25,10 +25,12 @@ def all_tables(results: Figures) -> list[str]:
 def main_table(results: Figures) -> str:
     """Returns the table of all metrics with their intervals, and why a contender is marked."""
     header, rows = _main(results)
-    level = f"{100 * results['confidence']:g}%"
+    level, seeds = f"{100 * results['confidence']:g}%", len(results["seeds"])
     notes = [
-        f"± half the {level} interval over {len(results['seeds'])} seeds (Student t); in brackets, "
-        "over how many where some were lost.",
+        f"± half the {level} interval over {seeds} seeds (Student t); in brackets, over how many "
+        "where some were lost."
+        if seeds > 1
+        else "One seed: an interval would need two.",
         "Learning rate (lr) and steps/s: see report.html for the budget of tuning and the rounds "
         "of timing.",
     ]
@@ -41,7 +43,7 @@ def difference_table(results: Figures) -> str:
     count, level = results["comparisons"], f"{100 * results['confidence']:g}%"
     notes = [
         f"Paired by seed; ± simultaneous {level} interval (Student t, Bonferroni over {count} "
-        "contenders for each metric).",
+        f"contender{'s' * (count != 1)} for each metric).",
         "+ better, - worse, > more, < less; no mark: the interval covers zero, which shows no "
         "difference.",
     ]

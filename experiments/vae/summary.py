@@ -28,7 +28,7 @@ def sentences(results: Figures) -> list[str]:
             found.append(f"In {name}, against `{results['reference']}`: {shown}.")
         best = max(compared, key=lambda c: float(c["metrics"]["elbo"]["estimate"]))
         found.append(
-            f"Of the estimators `{best['name']}` has the highest mean test ELBO, "
+            f"Of the estimators `{best['name']}` has the highest mean test ELBO by estimate, "
             f"{interval(best['metrics']['elbo'], digits=2)}; on the training images "
             f"{interval(best['metrics']['train_elbo'], digits=2)}."
         )

@@ -211,16 +211,29 @@ def test_tuning_gives_no_score_to_a_trial_that_lost_a_seed() -> None:
     assert results["budget"]["softmax"] == {"trials": 4, "models": 8}
 
 
-def test_speed_ratios_are_within_a_round() -> None:
-    blocks = {
-        "softmax": synthetic.contender("softmax", 0.0),
-        "entmax": synthetic.contender("entmax", 0.0),
-        "speed": synthetic.speed({"softmax": 100.0, "entmax": 25.0}),
-    }
-    found = by_name(summarise({**CONFIG, "variants": ["softmax", "entmax"]}, blocks))["entmax"]
-    assert found["steps_per_second"]["estimate"] == 25 * 3.5
-    ratio = found["speed_ratio"]
-    assert (ratio["lower"], ratio["estimate"], ratio["upper"]) == (0.25, 0.25, 0.25)
+def test_speed_ratios_are_within_a_round_and_simultaneous() -> None:
+    names = ["softmax", "entmax", "third"]
+    blocks: dict[str, list[Record]] = {name: synthetic.contender(name, 0.0) for name in names}
+    blocks["speed"] = synthetic.speed({"softmax": 100.0, "entmax": 25.0, "third": 120.0})
+    level = by_name(summarise({**CONFIG, "variants": names}, blocks))["entmax"]
+    assert level["steps_per_second"]["estimate"] == 25 * 3.5
+    ratio = level["speed_ratio"]
+    limits = (ratio["lower"], ratio["estimate"], ratio["upper"])
+    assert limits == pytest.approx((0.25, 0.25, 0.25))
+    noise = [1.1, 1.3, 0.95, 1.2, 1.25, 1.15]
+    for record, factor in zip(blocks["speed"][2::3], noise, strict=True):
+        record["steps_per_second"] *= factor / 1.2  # the third is 1.2 times as fast
+    results = summarise({**CONFIG, "variants": names}, blocks)
+    found = by_name(results)["third"]["speed_ratio"]
+    logs = np.log(noise)
+    low, high = stats.t.interval(1 - 0.05 / 2, 5, logs.mean(), stats.sem(logs))
+    assert found["estimate"] == pytest.approx(stats.gmean(noise))
+    assert (found["lower"], found["upper"]) == pytest.approx((np.exp(low), np.exp(high)))
+    text = " ".join(sentences(results))
+    slow = "slower for `entmax` (`entmax`: 4.0 times as long a step)"
+    # Alone, the interval of the third would leave out 1; beside another it does not.
+    assert np.exp(stats.t.interval(0.95, 5, logs.mean(), stats.sem(logs))[0]) > 1 > found["lower"]
+    assert f"in the same round: {slow}; for 1 of 2 no difference is shown." in text
 
 
 def test_bins_and_learned_parameters_are_those_of_the_seeds_that_are_left() -> None:
