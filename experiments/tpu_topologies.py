@@ -45,12 +45,11 @@ class Chip(NamedTuple):
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8")
 _DOCS = "https://cloud.google.com/tpu/docs"
+# Not v4: without the chips libtpu describes its cores, and JAX has meshes of whole chips.
 CHIPS = {
     "v5e": Chip(16, 15.75, 2, _FLAT, f"{_DOCS}/v5e"),
     "v6e": Chip(32, 31.25, 2, _FLAT, f"{_DOCS}/v6e"),
     "v5p": Chip(95, 95.74, 3, _DEEP, f"{_DOCS}/v5p"),
-    # To the compiler each of its two cores is a device, with half of the memory.
-    "v4": Chip(32, 15.25, 3, _DEEP, f"{_DOCS}/v4"),
 }
 NAMES = [f"{kind}:{layout}" for kind, chip in CHIPS.items() for layout in chip.layouts]
 
