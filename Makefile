@@ -7,7 +7,7 @@
 # ARGS="..."              more arguments for the command that a target runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test test-newest check check-format check-lint check-types \
+.PHONY: help setup compare test test-all test-newest check check-format check-lint check-types \
 	check-layering format bench accuracy lock clean
 
 VENV := .venv
@@ -16,11 +16,9 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt .ci/environment .ci/find-python
 PYTEST_WORKERS ?= 2
 ARGS ?=
-# The newest jax has to pass what concerns the library; the experiments need more than it.
-NEWEST_TESTS := --ignore=tests/experiments --ignore=tests/test_layering.py --ignore=tests/test_oracles.py
-
-help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+# What the newest jax has to pass each time; ARGS=tests/heads names more.
+NEWEST_TESTS := tests/conformance tests/gradients tests/maps tests/test_deformed_log.py tests/test_pytrees.py \
+	tests/test_regressions.py tests/test_regressions_random.py tests/test_threshold.py -m "not slow"
 
 setup: $(VENV)/.complete ## make the environment that the other targets use
 
@@ -35,7 +33,10 @@ $(VENV_NEWEST)/.complete: $(INPUTS)
 compare: $(VENV)/.complete ## the main job: every variant on real data, with a report
 	$(BIN)/python -m experiments compare configs/digits.py $(ARGS)
 
-test: $(VENV)/.complete ## all tests
+test: $(VENV)/.complete ## the tests that take minutes together
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.complete ## all tests, the slow ones too
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
 
 test-newest: $(VENV_NEWEST)/.complete ## the library's tests on the newest jax and Flax

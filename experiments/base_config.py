@@ -18,6 +18,8 @@ class BaseConfig:
     """
 
     experiment: ClassVar[str]
+    # Where a run is made and not what it gives: these fields may change when it goes on.
+    placement: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         for name, kind in field_types(type(self)).items():

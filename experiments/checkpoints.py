@@ -1,5 +1,6 @@
 """Checkpoints of a run: written beside the training, whole or not at all, and read with care."""
 
+import functools
 import gc
 import logging
 import os
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
+from experiments import distributed
+from experiments.digests import find_damage, write_digests
 from experiments.errors import disk_errors
 
 CHECKPOINTS, ASIDE = "checkpoints", "unreadable-"
@@ -44,7 +45,8 @@ class Checkpoints:
         """
         with disk_errors(self.path):
             self._manager.wait_until_finished()
-            if step not in self._manager.all_steps():
+            # On shared storage processes may see a directory at different times: one looks.
+            if distributed.from_writer(step not in self._manager.all_steps()):
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def wait(self) -> None:
@@ -63,7 +65,8 @@ class Checkpoints:
             placed as the one in `like`, whatever devices it was saved from.
         """
         self.wait()
-        found, failed = _newest(self.path, sorted(self._manager.all_steps(), reverse=True), like)
+        steps = distributed.from_writer(sorted(self._manager.all_steps(), reverse=True))
+        found, failed = _newest(self.path, steps, like)
         after = "the run begins again" if found is None else f"going on from step {found[0]:,}"
         for step, why in failed.items():
             aside = self._move_aside(step)
@@ -77,12 +80,14 @@ class Checkpoints:
 
     def _move_aside(self, step: int) -> str:
         names = (ASIDE + str(step) + suffix for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
-        name = next(name for name in names if not (self.path / name).exists())
-        if jax.process_index() == 0:
+
+        def move() -> str:
+            name = next(name for name in names if not (self.path / name).exists())
             with disk_errors(self.path):
                 os.rename(self.path / str(step), self.path / name)
-        _barrier("checkpoint moved aside")
-        return name
+            return name
+
+        return distributed.on_writer(move)
 
 
 @contextmanager
@@ -101,16 +106,25 @@ def open_checkpoints(
         max_to_keep=keep,
         cleanup_tmp_directories=True,
         # Otherwise a save that fails leaves a thread that waits minutes for its directory.
-        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        async_options=ocp.AsyncOptions(
+            create_directories_asynchronously=False,
+            post_finalization_callback=functools.partial(_digest, path),
+        ),
     )
     with _quiet():
         with disk_errors(path):
             manager = ocp.CheckpointManager(path, options=options)
+        waits = True
         try:
             yield Checkpoints(path, manager, note)
+        except Exception:
+            # Of several processes one may be lost, for which the others would wait in vain.
+            waits = jax.process_count() == 1
+            raise
         finally:
-            with disk_errors(path):
-                manager.close()
+            if waits:
+                with disk_errors(path):
+                    manager.close()
 
 
 def read_newest(run: Path, like: _State, note: Callable[[str], None]) -> tuple[int, _State] | None:
@@ -124,30 +138,37 @@ def read_newest(run: Path, like: _State, note: Callable[[str], None]) -> tuple[i
     return found
 
 
+def _digest(path: Path) -> None:
+    """Adds digests to the checkpoint whose files are all written, before it gets its name."""
+    for item in path.glob(f"*.orbax-checkpoint-tmp*/{_ITEM}"):
+        write_digests(item)
+
+
 def _newest(
     path: Path, steps: list[int], like: _State
 ) -> tuple[tuple[int, _State] | None, dict[int, str]]:
     """Returns the newest step that can be read, and why those after it cannot be."""
     failed: dict[int, str] = {}
     for step in steps:
+        item, state = path / str(step) / _ITEM, like
+        why = distributed.on_writer(functools.partial(find_damage, item))
         try:
-            state, why = _read(path / str(step) / _ITEM, like), ""
+            state = state if why else _read(item, like)
         except (MemoryError, jax.errors.JaxRuntimeError):
             # Not the fault of the file.
             raise
         except Exception as error:
             # Orbax has no class of errors for damaged files: they are of many kinds.
-            state, why = like, _described(error)
-        why = _of_any_process(why)
-        if not why:
+            why = _described(error)
+        if not distributed.any_process(bool(why)):
             return (step, state), failed
-        failed[step] = why
+        failed[step] = why or "by another process"
     return None, failed
 
 
 def _read(path: Path, like: _State) -> _State:
     # One process alone reads here, so that one that fails cannot leave the others waiting for it.
-    mine = {jax.process_index()} if jax.process_count() > 1 else None
+    mine = {jax.process_index()} if distributed.is_distributed() else None
     options = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes=mine, barrier_sync_key_prefix="read"
     )
@@ -164,20 +185,6 @@ def _placed(leaf: Any) -> Any:
         return leaf
     here = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
-
-
-def _of_any_process(why: str) -> str:
-    """Returns why a checkpoint cannot be read: for all processes, if any of them cannot."""
-    if jax.process_count() == 1:
-        return why
-    failed = multihost_utils.process_allgather(np.asarray(bool(why)))
-    others = f"by process {int(np.argmax(failed))}" if failed.any() else ""
-    return why or others
-
-
-def _barrier(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 def _described(error: BaseException) -> str:

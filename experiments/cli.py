@@ -30,6 +30,7 @@ Experiments with softmax variants.
   report PATH...   make the report of a run again; put several, or benchmarks, side by side
   list [CONFIG]    print the experiments, or who takes part in one of them
   bench [WHAT]     time maps, losses, heads, attention or steps on the device that is there
+  aot CONFIG       compile training steps for a TPU that is not there: memory, FLOPs, collectives
   accuracy         measure the maps against references in higher precision
 
 Each takes --help."""
@@ -39,14 +40,14 @@ min-p; entmax with alpha turns what is left into probabilities."""
 _BENCH_REPORT = "runs/bench-report"
 _SEVERAL = """\
 Each of them runs the same command; docs/clusters.md shows how they are started."""
-_COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "accuracy")
+_COMMANDS = ("compare", "train", "sample", "report", "list", "bench", "aot", "accuracy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code.
 
-    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 130 after Ctrl-C and
-    143 after SIGTERM.
+    That is 0, 1 for a run that cannot go on, 2 after a mistake of the user, 75 where another
+    process of the run was lost, 130 after Ctrl-C and 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return distributed.leave(_guarded(arguments))
@@ -57,14 +58,15 @@ def _guarded(arguments: list[str]) -> int:
         with terminated_as_interrupted():
             return _dispatch(arguments)
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 1
     except UserError as error:
         print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join(["python", "-m", "experiments", *arguments])
-        print(f"interrupted; repeat `{again}` to go on where it stopped", file=sys.stderr)
+        line = f"{distributed.who()}interrupted; repeat `{again}` to go on where it stopped"
+        print(line, file=sys.stderr)
         return exit_code(stop)
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.
@@ -73,8 +75,7 @@ def _guarded(arguments: list[str]) -> int:
     except Exception as error:
         if not distributed.is_distributed():
             raise
-        distributed.print_failure(error)
-        return 1
+        return distributed.print_failure(error)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -97,6 +98,8 @@ def _dispatch(arguments: list[str]) -> int:
                 return _report(_report_parser().parse_args(rest))
             case "list":
                 return _list(_list_parser().parse_args(rest))
+            case "aot":
+                return _aot(rest)
             case "bench":
                 return int(importlib.import_module("experiments.bench.command").main(rest))
             case "accuracy":
@@ -158,7 +161,8 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
-    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
+    if issubclass(kind, EngineConfig):
+        add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 
@@ -248,11 +252,21 @@ def _train(given: list[str]) -> int:
     trained, tables = train(config, path, display)
     if not trained:
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
-    for table in tables:
-        print(table, end="\n\n")
+    if distributed.is_writer():
+        _print_tables(tables)
     if not isinstance(config, EngineConfig):
         print(f"write more with: python -m experiments sample {path}")
     return 0
+
+
+def _aot(given: list[str]) -> int:
+    from experiments import aot
+    from experiments.tpu_topologies import absent_tpu
+
+    # jax reads where it runs when it is imported, which a config may do.
+    with absent_tpu():
+        config, arguments = _configured(given, aot.parser)
+        return aot.run(config, arguments)
 
 
 def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
@@ -279,6 +293,8 @@ def _configured(
     named = next((Path(text) for text in given if text.endswith(".py")), None)
     config: BaseConfig = DigitsConfig() if named is None else load_config(named)
     arguments = parser_of(type(config)).parse_args(given)
+    # Before anything starts jax's devices, as the task of an experiment may.
+    distributed.initialize(DistributedConfig(**given_overrides(arguments, DistributedConfig)))
     config = load_config(arguments.config) if named is None else config
     return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
 
@@ -342,12 +358,16 @@ def _report_runs(arguments: Namespace) -> int:
 def _write(path: Path) -> int:
     from experiments.running import write_report
 
-    tables = write_report(path)
+    tables = distributed.on_writer(lambda: write_report(path))
     if distributed.is_writer():
-        for table in tables:
-            print(table, end="\n\n")
+        _print_tables(tables)
         print(f"report: {path / 'report.html'}")
     return 0
+
+
+def _print_tables(tables: Sequence[str]) -> None:
+    for table in tables:
+        print(table, end="\n\n")
 
 
 def _list(arguments: Namespace) -> int:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
-import numpy as np
-
 from experiments.base_config import BaseConfig
-from experiments.errors import UserError
+from experiments.errors import RunFailed, UserError
 
 _T = TypeVar("_T")
+_Way = Literal["none", "auto", "manual", "slurm", "ompi", "mpi4py", "gcetpu", "gketpu"]
+# The exit code where another process was lost: a failure for the time being, to be repeated.
+LOST = 75
 _MANUAL = ("distributed_coordinator", "distributed_processes", "distributed_process")
 _FLAGS = "--distributed.coordinator, --distributed.processes and --distributed.process"
 # What each way needs, added to the cause where it does not work.
@@ -32,7 +33,8 @@ _NEEDS = {
     "slurm": "start it with srun, inside a job of SLURM",
     "ompi": "start it with the mpirun of Open MPI",
     "mpi4py": "start it with mpirun, where the package mpi4py is installed",
-    "tpu": "start it on every worker of a Cloud TPU, where jax[tpu] is installed",
+    "gcetpu": "start it on every worker of a Cloud TPU, where jax[tpu] is installed",
+    "gketpu": "start it in every pod of a Job that GKE gives TPUs",
 }
 # How long the end of one process waits for that of the others.
 _SHUTDOWN_SECONDS = 300
@@ -56,7 +58,7 @@ class DistributedConfig(BaseConfig):
 
     experiment: ClassVar[str] = "distributed"
 
-    distributed: Literal["none", "auto", "manual", "slurm", "ompi", "mpi4py", "tpu"] = "none"
+    distributed: _Way = "none"
     distributed_coordinator: str = ""
     distributed_processes: int = 0
     distributed_process: int = -1
@@ -106,8 +108,9 @@ def initialize(config: DistributedConfig) -> None:
                 heartbeat_timeout_seconds=config.distributed_heartbeat,
                 shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
             )
-            # The devices of all processes start together.
-            jax.devices()
+            # The devices of all processes start together, and meet while all are here: a first
+            # meeting on the CPU waits half a minute only.
+            barrier("joined")
         except Exception as error:
             why = _failure(config, f"{type(error).__name__}: {error}")
             if jax.distributed.is_initialized():
@@ -151,6 +154,7 @@ def any_process(flag: bool) -> bool:
     """Says whether the flag holds in any process; all have to ask together."""
     if not is_distributed():
         return flag
+    import numpy as np
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.process_allgather(np.bool_(flag)).any())
@@ -160,6 +164,7 @@ def from_writer(value: _T) -> _T:
     """Returns the value that process 0 has, which JSON can hold; all have to ask together."""
     if not is_distributed():
         return value
+    import numpy as np
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     text = np.frombuffer(json.dumps(value).encode() if is_writer() else b"", np.uint8)
@@ -172,7 +177,7 @@ def from_writer(value: _T) -> _T:
 def on_writer(work: Callable[[], _T]) -> _T:
     """Returns in every process what the work returns in process 0, the only one that does it.
 
-    What it returns is what JSON can hold. Its UserError is raised in every process.
+    What it returns is what JSON can hold. Its UserError or RunFailed is raised in every process.
     """
     if not is_distributed():
         return work()
@@ -180,11 +185,11 @@ def on_writer(work: Callable[[], _T]) -> _T:
     if is_writer():
         try:
             outcome = {"value": work()}
-        except UserError as error:
-            outcome = {"error": str(error)}
+        except (UserError, RunFailed) as error:
+            outcome = {"error": str(error), "failed": isinstance(error, RunFailed)}
     outcome = from_writer(outcome)
     if "error" in outcome:
-        raise UserError(outcome["error"])
+        raise (RunFailed if outcome["failed"] else UserError)(outcome["error"])
     value: _T = outcome["value"]
     return value
 
@@ -207,12 +212,13 @@ def leave(code: int) -> int:
     return code
 
 
-def print_failure(error: Exception) -> None:
-    """Says on stderr what has ended this process, one of several."""
+def print_failure(error: Exception) -> int:
+    """Says on stderr what has ended this process, one of several; returns the exit code."""
     import jax
 
+    lost = isinstance(error, jax.errors.JaxRuntimeError)
     line = "the run has ended: " + " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    if lost:
         # What its own devices say of a process that has gone depends on how they are connected.
         line += (
             "; unless that is the cause, another process was lost (killed, out of memory, its "
@@ -221,6 +227,7 @@ def print_failure(error: Exception) -> None:
     else:
         traceback.print_exception(error)
     print(f"error: {who()}{line}", file=sys.stderr)
+    return LOST if lost else 1
 
 
 def _index_and_count() -> tuple[int, int]:

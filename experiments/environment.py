@@ -11,7 +11,7 @@ import jax
 
 _PACKAGES = ("softmax-variants", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn")
 # What may change the figures of a run that is continued.
-DECISIVE = ("versions", "revision", "dirty", "backend", "device")
+DECISIVE = ("versions", "revision", "dirty", "backend", "device", "device_count")
 
 
 def describe() -> dict[str, Any]:
@@ -25,6 +25,7 @@ def describe() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": device.device_kind,
         "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
         # The library has one implementation of each map and loss so far, in plain JAX.
         "implementations": {"maps": "xla", "losses": "xla"},
         "compiler_options": compiler_options(),

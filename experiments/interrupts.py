@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from experiments import distributed
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal ended the command; like Ctrl-C it is no error that work in between may catch."""
@@ -37,11 +39,9 @@ class Stop:
 
         Saving needs all processes, and a signal reaches them at different moments, or only one.
         """
-        # Nothing else here needs jax, which takes seconds to import.
-        import jax
-
-        if jax.process_count() == 1:
+        if not distributed.is_distributed():
             return self.requested
+        # Nothing else here needs jax, which takes seconds to import.
         import numpy as np
         from jax.experimental import multihost_utils
 

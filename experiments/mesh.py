@@ -100,6 +100,27 @@ def model_shardings(mesh: Mesh, partition: Any) -> Any:
     )
 
 
+def expect_partition(mesh: Mesh, partition: Any, params: Any) -> bool:
+    """Raises a UserError unless the devices can share the weights of a model as it says.
+
+    Returns whether anything is shared.
+    """
+    found = jax.tree_util.tree_leaves_with_path(
+        partition, is_leaf=lambda node: isinstance(node, PartitionSpec)
+    )
+    shared = False
+    for (path, spec), leaf in zip(found, jax.tree.leaves(params), strict=True):
+        name, shape = f"partition{jax.tree_util.keystr(path)}", np.shape(leaf)
+        known = len(spec) <= len(shape) and set(spec) <= {None, CLASSES}
+        if not known or spec.count(CLASSES) > 1:
+            expected = f"{CLASSES!r} or None for each axis of {shape}, {CLASSES!r} once at most"
+            raise UserError(f"{name}: expected {expected}, got {spec}")
+        if CLASSES in spec:
+            expect_divides(mesh, CLASSES, shape[spec.index(CLASSES)], f"the classes of {name}")
+            shared = True
+    return shared
+
+
 def part_of(where: NamedSharding, shape: Sequence[int]) -> tuple[slice, ...]:
     """Returns the smallest box of an array that has all that the devices of this process hold.
 
@@ -164,7 +185,12 @@ def fetch(tree: Any) -> Any:
     """
     from jax.experimental import multihost_utils
 
-    return multihost_utils.process_allgather(tree, tiled=True)
+    def whole(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return np.asarray(leaf)
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(whole, tree)
 
 
 def _sizes(given: dict[str, int], devices: int) -> tuple[int, ...]:

@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments.run_directory import METRICS, write_text
+from experiments.run_directory import METRICS, RESULTS, write_json, write_text
 from experiments.svg import STYLE, Drawing, sheet
 
 Figures = dict[str, Any]
 # The heading, the columns and the panels of each file of plots.
-Plots = dict[str, tuple[str, int, list[Drawing]]]
+Plots = dict[str, tuple[str, int, Sequence[Drawing]]]
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -34,6 +34,33 @@ def page(title: str, facts: Mapping[str, str], sections: Sequence[str], results:
         f'<script type="application/json" id="results">{data}</script>'
         f"<script>{script}</script></body></html>\n"
     )
+
+
+def write_page(
+    path: Path,
+    title: str,
+    facts: Mapping[str, str],
+    sections: Sequence[str],
+    results: Figures,
+    plots: Plots,
+    environment: Figures,
+) -> None:
+    """Writes the files that every report has: results.json, report.html, and the plots.
+
+    Args:
+      path: The run directory.
+      title: The title of the page.
+      facts: What stands under the title; the device and the revision are added.
+      sections: The parts of the page; where the figures come from is added.
+      results: The figures, with the `config` of the run.
+      plots: The files of plots.
+      environment: What env.json holds.
+    """
+    write_json(path / RESULTS, results)
+    write_plots(path, plots)
+    known = {**facts, **environment_facts(environment)}
+    parts = [*sections, provenance(path, results["config"], environment)]
+    write_text(path / "report.html", page(title, known, parts, results))
 
 
 def environment_facts(environment: Figures) -> dict[str, str]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
-from experiments import distributed
 from experiments.base_config import BaseConfig, differing_fields, to_json
 from experiments.config_files import EXPERIMENTS, from_json
+from experiments.distributed import any_process, from_writer, on_writer
 from experiments.errors import UserError, disk_errors
 
 Record = dict[str, Any]
@@ -25,8 +25,8 @@ class RunDirectory(Generic[_Config]):
     Records come in blocks, one for each contender, that end with a line of kind `end`. A block
     without its end was cut off, and is dropped when the run is opened again.
 
-    Of several processes that make one run together only the first has the files. The others know
-    the same blocks, from it when the run is opened, and from what all of them append.
+    Of several processes that make one run together, the first alone has the files. The others know
+    the same blocks: from it when the run is opened, and as all of them append the same.
     """
 
     def __init__(self, path: Path, config: _Config, metrics: BinaryIO | None) -> None:
@@ -35,53 +35,39 @@ class RunDirectory(Generic[_Config]):
         self._metrics = metrics
         self._complete = 0
         self.blocks: dict[str, list[Record]]
-        self.blocks, self.dropped = distributed.on_writer(self._read)
-
-    def _read(self) -> tuple[dict[str, list[Record]], int]:
-        """Returns the finished blocks and the lines after them, which are cut off."""
-        assert self._metrics is not None
-        blocks, self._complete, dropped = read_blocks(self.path / METRICS)
-        self._metrics.truncate(self._complete)
-        return blocks, dropped
+        self.blocks, self.dropped = on_writer(self._read)
 
     @classmethod
     def open(cls, path: Path, config: _Config) -> "RunDirectory[_Config]":
         """Starts a run, or continues one of the same config; another config is a UserError."""
         _expect_one_config(to_json(config))
         locked: list[BinaryIO] = []
-        distributed.on_writer(lambda: locked.append(cls._lock(path, config)))
-        return cls(path, config, locked[0] if locked else None)
-
-    @classmethod
-    def _lock(cls, path: Path, config: _Config) -> BinaryIO:
-        """Returns the open file of the records, which no other run has open."""
-        wanted = to_json(config)
-        _check(path, config)
-        with disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            # Without a buffer nothing that could not be written is tried again when it is closed.
-            metrics = (path / METRICS).open("ab", buffering=0)
         try:
-            _lock(path, metrics)
-            # Another process may have begun a run, or ended one, since it was looked at.
-            _check(path, config)
-            if not (path / CONFIG).exists():
-                write_json(path / CONFIG, wanted)
+            on_writer(lambda: locked.append(_begin(path, config)))
+            return cls(path, config, locked[0] if locked else None)
         except BaseException:
-            metrics.close()
+            for metrics in locked:
+                metrics.close()
             raise
-        return metrics
+
+    def _read(self) -> tuple[dict[str, list[Record]], int]:
+        """Returns the finished blocks, and of how many lines after them the file was freed."""
+        assert self._metrics is not None
+        blocks, self._complete, dropped = read_blocks(self.path / METRICS)
+        self._metrics.truncate(self._complete)
+        return blocks, dropped
 
     def append(self, block: str, records: Sequence[Record]) -> None:
         """Writes the records of one block and its end, to the disk; all of them or none."""
-        end = {"kind": _END, "block": block, "records": len(records)}
-        lines = [json.dumps(record, allow_nan=False) + "\n" for record in (*records, end)]
-        distributed.on_writer(lambda: self._write("".join(lines).encode()))
+        on_writer(lambda: self._write(block, records))
         self.blocks[block] = list(records)
 
-    def _write(self, lines: bytes) -> None:
+    def _write(self, block: str, records: Sequence[Record]) -> None:
         assert self._metrics is not None
-        rest = memoryview(lines)
+        end = {"kind": _END, "block": block, "records": len(records)}
+        lines = [json.dumps(record, allow_nan=False) + "\n" for record in (*records, end)]
+        rest = memoryview("".join(lines).encode())
+        size = len(rest)
         with disk_errors(self.path / METRICS):
             try:
                 while rest:
@@ -90,22 +76,12 @@ class RunDirectory(Generic[_Config]):
             except BaseException:
                 self._metrics.truncate(self._complete)
                 raise
-        self._complete += len(lines)
+        self._complete += size
 
     def close(self) -> None:
         """Closes the run for another process to open."""
         if self._metrics is not None:
             self._metrics.close()
-
-
-def _expect_one_config(mine: Record) -> None:
-    """Raises a UserError in every process where they were not all started alike."""
-    first = distributed.from_writer(mine)
-    fields = differing_fields(first, mine)
-    if distributed.any_process(bool(fields)):
-        shown = [f"{name} ({first.get(name)} there, {mine.get(name)} here)" for name in fields[:3]]
-        here = f"; process 0 differs in {', '.join(shown)}" if shown else ""
-        raise UserError(f"the processes were started with different configs{here}")
 
 
 def read_config(path: Path) -> BaseConfig:
@@ -183,13 +159,42 @@ def write_text(path: Path, text: str) -> None:
         os.replace(temporary, path)
 
 
+def _begin(path: Path, config: BaseConfig) -> BinaryIO:
+    """Returns the file of the records of a run, open and locked, and begins the run."""
+    _check(path, config)
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        # Without a buffer nothing that could not be written is tried again when it is closed.
+        metrics = (path / METRICS).open("ab", buffering=0)
+    try:
+        _lock(path, metrics)
+        # Another process may have begun a run, or ended one, since it was looked at.
+        _check(path, config)
+        if not (path / CONFIG).exists():
+            write_json(path / CONFIG, to_json(config))
+    except BaseException:
+        metrics.close()
+        raise
+    return metrics
+
+
+def _expect_one_config(mine: Record) -> None:
+    """Raises a UserError in every process where they were not all started alike."""
+    first = from_writer(mine)
+    fields = differing_fields(first, mine)
+    if any_process(bool(fields)):
+        shown = [f"{name} ({first.get(name)} there, {mine.get(name)} here)" for name in fields[:3]]
+        here = f"; process 0 differs in {', '.join(shown)}" if shown else ""
+        raise UserError(f"the processes were started with different configs{here}")
+
+
 def _check(path: Path, config: BaseConfig) -> None:
     """Raises a UserError where a directory cannot hold a run of a config."""
     if path.exists() and not path.is_dir():
         raise UserError(f"--out: {str(path)!r} is a file, expected a directory")
     if (path / CONFIG).exists():
         there, wanted = _recorded(path, config), to_json(config)
-        fields = differing_fields(there, wanted)
+        fields = [f for f in differing_fields(there, wanted) if f not in config.placement]
         if fields:
             raise UserError(_other_config(path, there, wanted, fields))
     elif path.exists() and any(not _of_a_beginning(file) for file in path.iterdir()):

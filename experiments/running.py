@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments import distributed
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
+from experiments.distributed import on_writer
 from experiments.engine.config import EngineConfig
 from experiments.errors import UserError
 from experiments.progress import Display
@@ -97,7 +98,8 @@ def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[
         case EngineConfig():
             from experiments.engine import comparison as engine
 
-            return engine.train(config, path, display), write_report(path)
+            trained = engine.train(config, path, display)
+            return trained, on_writer(lambda: write_report(path))
         case ShakespeareConfig():
             from experiments.shakespeare import training
 

@@ -71,6 +71,13 @@ def scatter(
       log_y: Whether the vertical axis is logarithmic.
     """
     drawing = Drawing(_WIDTH, _HEIGHT, title)
+    if log_y:
+        # A limit at or below zero is beyond every logarithmic scale: its line ends at the edge.
+        edge = min(dot.y for dot in dots) / 2.0
+        dots, joined = (
+            [d._replace(lower=max(d.lower, min(edge, d.y))) for d in some]
+            for some in (dots, joined)
+        )
     x = _padded([dot.x for dot in dots], 52, 588, log_x)
     y = _padded([v for dot in dots for v in (dot.y, dot.lower, dot.upper)], 284, 22, log_y)
     drawing.axes(x, y, _ticks(x), _ticks(y))

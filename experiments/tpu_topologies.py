@@ -49,6 +49,8 @@ CHIPS = {
     "v5e": Chip(16, 15.75, 2, _FLAT, f"{_DOCS}/v5e"),
     "v6e": Chip(32, 31.25, 2, _FLAT, f"{_DOCS}/v6e"),
     "v5p": Chip(95, 95.74, 3, _DEEP, f"{_DOCS}/v5p"),
+    # To the compiler each of its two cores is a device, with half of the memory.
+    "v4": Chip(32, 15.25, 3, _DEEP, f"{_DOCS}/v4"),
 }
 NAMES = [f"{kind}:{layout}" for kind, chip in CHIPS.items() for layout in chip.layouts]
 
@@ -84,7 +86,7 @@ def absent_tpu() -> Iterator[None]:
 
 def expect_libtpu() -> None:
     """Raises a UserError where the compiler for TPUs is not installed."""
-    if importlib.util.find_spec("libtpu") is None and not os.environ.get("TPU_LIBRARY_PATH"):
+    if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             f"aot: expected the package libtpu, which compiles for TPUs, found none: {INSTALL} "
             "(it exists for Linux on x86-64)"

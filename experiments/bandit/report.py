@@ -1,5 +1,6 @@
 """The report of a run on the testbed: results.json, the plots as SVG files, and one page."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,15 @@ from experiments.bandit.tables import COLUMNS
 from experiments.html_tables import cell, difference_cell, filters, glyph_limit, row, table
 from experiments.page import (
     Plots,
-    environment_facts,
     findings,
     gallery,
     method,
-    page,
-    provenance,
     section,
     wide,
-    write_plots,
+    write_page,
 )
-from experiments.run_directory import RESULTS, read_run, write_json, write_text
+from experiments.run_directory import read_run
+from experiments.svg import Drawing
 from experiments.wording import interval, verdicts
 
 Figures = dict[str, Any]
@@ -32,10 +31,7 @@ def write_report(path: Path) -> Figures:
     """Writes all that follows from the records of a run, and returns its figures."""
     config, blocks, environment = read_run(path, BanditConfig)
     results = summarise(config, blocks)
-    write_json(path / RESULTS, results)
     plots = all_plots(results)
-    write_plots(path, plots)
-    facts = {**_facts(results), **environment_facts(environment)}
     sections = [
         section("In short", findings(sentences(results))),
         section("How it was done", method(_method(results))),
@@ -43,10 +39,9 @@ def write_report(path: Path) -> Figures:
         section("Figures", figures(results), "figures"),
         _wide("Regret over the parameter", _PARAMETERS, plots["parameters"]),
         *_galleries(results, plots),
-        provenance(path, results["config"], environment),
     ]
     title = f"Action selection on the {config.arms}-armed testbed: {path.name}"
-    write_text(path / "report.html", page(title, facts, sections, results))
+    write_page(path, title, _facts(results), sections, results, plots, environment)
     return results
 
 
@@ -179,7 +174,7 @@ _PARAMETERS = (
 )
 
 
-def _wide(title: str, text: str, plot: tuple[str, int, list[Any]]) -> str:
+def _wide(title: str, text: str, plot: tuple[str, int, Sequence[Drawing]]) -> str:
     drawings = "".join(wide(drawing) for drawing in plot[2])
     return section(title, f"<p>{text}</p>{drawings}")
 

@@ -32,6 +32,7 @@ _KNOWN = {
     "ece": ("ECE %", 100.0),
     "support": ("Support", 1.0),
     "missed": ("Missed %", 100.0),
+    "mass": ("Mass", 1.0),
     "perplexity": ("Perplexity", 1.0),
 }
 _SENTENCES = {

@@ -12,17 +12,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments import distributed
 from experiments import mesh as meshes
 from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
 from experiments.engine.candidates import Candidate, candidates
 from experiments.engine.config import EngineConfig
+from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, compile_programs
 from experiments.engine.task import Judgement, Task, Variant, first_metric
 from experiments.engine.training import Progress, Saved, Training, models_of
 from experiments.errors import RunFailed, UserError
-from experiments.interrupts import Stop, stop_on_signals
+from experiments.interrupts import stop_on_signals
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory, read_run
 from experiments.statistics import finite
@@ -42,12 +44,10 @@ def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bo
       display: Where progress is shown.
       retry_failed: Whether variants that failed earlier are tried again.
     """
-    variants, task, mesh = config.chosen_variants(), config.make_task(), _mesh(config)
+    variants, task = config.chosen_variants(), config.make_task()
     check_task(task, config)
-    with (
-        open_run(config, path, display, budget(config, mesh), "variant") as run,
-        stop_on_signals() as stop,
-    ):
+    mesh = mesh_of(config, task, variants)
+    with open_run(config, path, display, budget(config, mesh), "variant") as run:
         missing = [v for v in variants if is_missing(run, v.name, retry_failed)]
         timed = not config.speed_rounds or SPEED in run.blocks
         if not missing and timed:
@@ -64,7 +64,7 @@ def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bo
             for key in dict.fromkeys(keys)
         }
         with closing(AheadOfTime(jobs)) as programs:
-            work = Comparison(run, task, mesh, programs, display, stop, retry_failed)
+            work = Comparison(run, task, mesh, programs, display, retry_failed)
             with display.stage("training", len(missing) * steps_of(config), "steps"):
                 for variant in missing:
                     work.make(variant)
@@ -80,9 +80,8 @@ def train(config: EngineConfig, path: Path, display: Display) -> bool:
     checkpoint is the last state that was good.
     """
     (variant,) = config.chosen_variants()
-    done = compare(config, path, display)
-    _, blocks, _ = read_run(path, EngineConfig)
-    ending = blocks[variant.name][-1]
+    done = compare(config, path, display, retry_failed=True)
+    ending = distributed.on_writer(lambda: read_run(path, EngineConfig)[1][variant.name][-1])
     if ending["status"] in ("diverged", "failed"):
         raise RunFailed(f"{path}: {variant.name} {ending['status']}: {ending['why']}")
     return done
@@ -110,16 +109,6 @@ def steps_of(config: EngineConfig) -> int:
     return config.steps + (config.steps_of_tuning if config.trials > 1 else 0)
 
 
-def _mesh(config: EngineConfig) -> Mesh:
-    mesh = meshes.make_mesh(config.mesh_seeds, config.mesh_data, config.mesh_classes)
-    meshes.expect_divides(mesh, meshes.SEEDS, config.seeds, "seeds")
-    if config.trials > 1:
-        models = config.trials * config.tuning_seeds
-        meshes.expect_divides(mesh, meshes.SEEDS, models, "trials times tuning_seeds")
-    meshes.expect_divides(mesh, meshes.DATA, config.batch_size, "batch_size")
-    return mesh
-
-
 def _final_key(config: EngineConfig, variant: Variant) -> Key:
     return variant.program, config.seeds, config.steps
 
@@ -145,7 +134,6 @@ class Comparison:
       mesh: What it is trained on.
       programs: The compiled programs.
       display: Where progress is shown.
-      stop: Whether a signal asks for an end.
       again: Whether what failed is tried again.
     """
 
@@ -154,7 +142,6 @@ class Comparison:
     mesh: Mesh
     programs: AheadOfTime[Key, Programs]
     display: Display
-    stop: Stop
     again: bool
 
     @property
@@ -186,6 +173,8 @@ class Comparison:
         models = models_of(variant, chosen, seeds)
         key = (variant.program, len(models.seeds), steps)
         programs = self.programs.get(key)
+        # What a process compiles may take longer than the others would wait in its first step.
+        distributed.barrier("compiled")
         return Training(self.task, config, variant.settings, models, steps, programs, self.mesh)
 
     def _tune(self, variant: Variant) -> list[Record]:
@@ -217,7 +206,6 @@ class Comparison:
                 raise RuntimeError(f"tuning failed: {tuning['why']}")
             chosen = tried[tuning["chosen"]]
         training = self.training(variant, [chosen], tuning=False)
-        began = time.perf_counter()
 
         def evaluate(progress: Progress) -> None:
             self._note(variant, training, progress)
@@ -240,7 +228,7 @@ class Comparison:
                 "flops_per_step": programs.flops,
                 "temporary_bytes": programs.temporary,
                 "compile_seconds": round(programs.seconds, 3),
-                "train_seconds": round(time.perf_counter() - began, 3),
+                "train_seconds": round(float(saved.seconds[0]), 3),
             },
         ]
 
@@ -249,7 +237,8 @@ class Comparison:
     ) -> Saved:
         """Trains to the end from the newest checkpoint, and saves from time to time."""
         began = training.begin()
-        with open_checkpoints(self.run.path / STATES / name, self.display.note) as kept:
+        where = self.run.path / STATES / name
+        with open_checkpoints(where, self.display.note) as kept, stop_on_signals() as stop:
             found = kept.newest(began)
             step, saved = found or (0, began)
             if found:
@@ -262,14 +251,17 @@ class Comparison:
                     evaluate(progress)
                 if self._lost(saved):
                     break
-                late = time.perf_counter() - since >= self.config.checkpoint_seconds
-                asked = self.stop.agreed()
+                # Saving needs all processes, and their clocks differ.
+                waited = time.perf_counter() - since
+                late = distributed.any_process(waited >= self.config.checkpoint_seconds)
+                asked = stop.agreed()
                 if asked or late or (self._alone and progress.train_loss is not None):
                     kept.save(progress.step, saved)
                     since = time.perf_counter()
                 if asked:
                     kept.wait()
-                    self.stop.leave()
+                    self.display.note(f"{name}: saved step {progress.step:,}")
+                    stop.leave()
         return saved
 
     @property
@@ -278,8 +270,9 @@ class Comparison:
         return self.config.trials == 1 and len(self.config.variants) == 1
 
     def _lost(self, saved: Saved) -> bool:
-        """Says whether no model is finite any more: there is nothing left to train."""
-        return bool((meshes.fetch(saved.state.lost) != NEVER).all())
+        """Says whether training ends: no model is finite any more, or one of `train` is not."""
+        lost = meshes.fetch(saved.state.lost) != NEVER
+        return bool(lost.any() if self._alone else lost.all())
 
     def _note(self, variant: Variant, training: Training, progress: Progress) -> None:
         """Writes an evaluation, unless it is there already."""

@@ -45,6 +45,7 @@ class EngineConfig(BaseConfig):
     """
 
     experiment: ClassVar[str] = "engine"
+    placement: ClassVar[frozenset[str]] = frozenset({"mesh_seeds", "mesh_data", "mesh_classes"})
 
     variants: tuple[str, ...] = ()
     seeds: int = 8

@@ -36,8 +36,10 @@ def curves(records: Sequence[Record], seeds: Sequence[int], confidence: float) -
     if names:
         complete = [_complete(row, seeds) for row in of_metric[names[0]]]
         lost_at = next((s for s, all_ in zip(steps, complete, strict=True) if not all_), None)
+    places = {axis: [_mean([r[axis] for r in row]) for row in rows] for axis in AXES}
     return {
-        **{axis: [_mean([r[axis] for r in row]) for row in rows] for axis in AXES},
+        **places,
+        "seconds": _added_up(places["seconds"]),
         "metrics": {n: _series(values, seeds, confidence) for n, values in of_metric.items()},
         "lost_at": lost_at,
     }
@@ -50,6 +52,18 @@ def _complete(values: Sequence[float | None], seeds: Sequence[int]) -> bool:
 def _mean(values: Sequence[float | None]) -> float | None:
     there = [value for value in values if value is not None]
     return float(np.mean(there)) if there else None
+
+
+def _added_up(seconds: Sequence[float | None]) -> list[float | None]:
+    """Returns seconds that go on where a run was continued: each process counts its own from 0."""
+    found: list[float | None] = []
+    before = last = 0.0
+    for value in seconds:
+        if value is not None:
+            before += last if value < last else 0.0
+            last = value
+        found.append(None if value is None else before + value)
+    return found
 
 
 def _series(

@@ -38,23 +38,21 @@ def method_of(results: Figures) -> list[str]:
 def _budget(results: Figures) -> str:
     """Says what tuning every contender got, and whether it was the same for all."""
     config = results["config"]
-    counts = {name: b["trials"] for name, b in results["budget"].items()}
-    tuned = {n: c for n, c in counts.items() if c}
-    chosen = f"the mean of {in_words(results['selected_by'])} on validation data decides"
-    if not tuned:
+    low, high = config["learning_rate_low"], config["learning_rate_high"]
+    if config["trials"] == 1:
+        middle = f"{low:g}" if low == high else f"the middle of {low:g} to {high:g}"
         return (
-            "Nothing was tuned: the learning rate is the same for all, in the middle of "
-            f"{config['learning_rate_low']:g} to {config['learning_rate_high']:g}."
+            f"Nothing was tuned: the learning rate is {middle} for all, and what else would be "
+            "tuned is in the middle of its range."
         )
     steps = config["tuning_steps"] or config["steps"]
-    low, high = config["learning_rate_low"], config["learning_rate_high"]
-    each = (
+    said = (
+        f"The budget of tuning is the same for every contender: {config['trials']} trials of "
         f"{config['tuning_seeds']} seeds and {steps:,} steps each, with learning rates from "
-        f"{low:g} to {high:g} on a logarithmic scale and what else a contender tunes"
+        f"{low:g} to {high:g} on a logarithmic scale and what else a contender tunes; the mean of "
+        f"{in_words(results['selected_by'])} on validation data decides."
     )
-    trials = sorted(set(tuned.values()))
-    if len(trials) == 1 and len(tuned) == len(counts):
-        same = f"Every contender was tuned with the same budget: {trials[0]} trials of {each}"
-        return f"{same}; {chosen}."
-    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"Tuning: trials of {each}; {chosen}. Trials by contender: {listed}."
+    counts = {name: budget["trials"] for name, budget in results["budget"].items()}
+    other = [f"{name} {count}" for name, count in counts.items() if count != config["trials"]]
+    records = f" Another number of trials is in the records of {', '.join(other)}."
+    return said + records if other else said

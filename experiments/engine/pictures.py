@@ -1,6 +1,7 @@
 """Pictures of the maps themselves: bars of an example, and the simplex of three classes."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -49,7 +50,8 @@ def pictured(results: Figures) -> list[Picture]:
             continue
         learned = {n: v["estimate"] for n, v in c["learned"].items() if v}
         given = {**c["fixed"], **c["tuned"], **learned}
-        known = {n: v for n, v in given.items() if n in row.parameters}
+        taken = inspect.signature(row.map).parameters
+        known = {n: v for n, v in given.items() if n in taken}
         if (row.name, known) not in seen:
             seen.append((row.name, known))
             found.append(Picture(c["name"], colors[c["name"]], row.name, known))

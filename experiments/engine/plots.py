@@ -146,14 +146,9 @@ def pareto(results: Figures, metric: str, cost: str, values: Mapping[str, float]
     column = metric_column(metric, [c["metrics"][metric] for c in results["contenders"]])
     best = front(dots, cast(Literal["higher", "lower"], better))
     labels = (COSTS[cost], f"test {column.heading}")
-    return scatter(
-        f"{labels[1]} against {labels[0]}",
-        dots,
-        labels,
-        best,
-        named=(results["reference"],),
-        log_x=True,
-    )
+    title, named = f"{labels[1]} against {labels[0]}", (results["reference"],)
+    log_y = _is_wide(results, metric, dots)
+    return scatter(title, dots, labels, best, named=named, log_x=True, log_y=log_y)
 
 
 def against(results: Figures, metric: str, other: str) -> Drawing | None:
@@ -171,10 +166,16 @@ def against(results: Figures, metric: str, other: str) -> Drawing | None:
         for name in (metric, other)
     }
     labels = (shown[other].heading.lower(), f"test {shown[metric].heading}")
-    log_x = min(values.values()) > 0
-    return scatter(
-        f"{labels[1]} against {labels[0]}", dots, labels, named=(results["reference"],), log_x=log_x
-    )
+    title, named = f"{labels[1]} against {labels[0]}", (results["reference"],)
+    log_x, log_y = min(values.values()) > 0, _is_wide(results, metric, dots)
+    return scatter(title, dots, labels, named=named, log_x=log_x, log_y=log_y)
+
+
+def _is_wide(results: Figures, metric: str, dots: Sequence[Dot]) -> bool:
+    """Says whether a metric that is better low needs a logarithmic scale."""
+    estimates = [dot.y for dot in dots]
+    lower = results["metrics"][metric] == "lower"
+    return lower and min(estimates) > 0 and max(estimates) / min(estimates) > 8.0
 
 
 def _dots(results: Figures, metric: str, values: Mapping[str, float]) -> list[Dot]:

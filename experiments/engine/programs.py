@@ -35,7 +35,7 @@ class State(NamedTuple):
     Attributes:
       params: The weights.
       optimizer: What the optimiser remembers.
-      lost: The first step whose loss or gradient was not finite, `NEVER` where there is none.
+      lost: The first step whose loss, gradient or new weights were not finite, or `NEVER`.
     """
 
     params: Any
@@ -122,7 +122,8 @@ def step_function(
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = transform.update(gradient, state.optimizer, state.params)
         params = jax.tree.map(lambda w, u: w + (rate * u).astype(w.dtype), state.params, updates)
-        finite = [jnp.isfinite(leaf).all() for leaf in (loss, *jax.tree.leaves(gradient))]
+        # New weights too: a state with others than finite ones is not to be saved as a good one.
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((loss, gradient, params))]
         first = (state.lost == NEVER) & ~jnp.stack(finite).all()
         return State(params, memory, jnp.where(first, number, state.lost)), loss
 

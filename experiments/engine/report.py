@@ -15,13 +15,11 @@ from experiments.page import (
     findings,
     gallery,
     method,
-    page,
     panels,
-    provenance,
     section,
     switch,
     wide,
-    write_plots,
+    write_page,
 )
 from experiments.run_directory import (
     CONFIG,
@@ -86,13 +84,12 @@ def write_report(path: Path) -> list[str]:
     """Writes all that follows from the records of a run; returns its tables for the terminal."""
     run = read_run(path)
     results = run.results
-    write_json(path / RESULTS, results)
     drawings = draw(results)
-    write_plots(path, drawings.sheets(results))
-    facts = {**_facts(results), **environment_facts(run.environment)}
+    facts = _facts(results)
     title = f"{results['experiment']}: {path.name}"
-    sections = _sections(run, drawings)
-    write_text(path / "report.html", page(title, facts, sections, results))
+    sections, plots = _sections(run, drawings), drawings.sheets(results)
+    write_page(path, title, facts, sections, results, plots, run.environment)
+    facts |= environment_facts(run.environment)
     write_text(path / "report.md", _markdown(title, facts, results))
     (path / "tables").mkdir(exist_ok=True)
     for name, text in tables.csv_tables(results).items():
@@ -167,7 +164,6 @@ def _sections(run: Run, drawings: Drawings) -> list[str]:
             else []
         ),
         section("Records", _RECORDS + report_tables.records(results, run.tests), "records"),
-        provenance(run.path, results["config"], run.environment),
     ]
 
 

@@ -151,7 +151,11 @@ def _tuning(contenders: Sequence[Figures]) -> list[str]:
     """Says whose learning rate is at an end of what was tried."""
     found = []
     for end in ("lowest", "highest"):
-        names = [c["name"] for c in contenders if c["tuning"] and c["tuning"]["edge"] == end]
+        names = [
+            c["name"]
+            for c in contenders
+            if c["status"] == "trained" and c["tuning"] and c["tuning"]["edge"] == end
+        ]
         if names:
             found.append(
                 f"{named(names, 4)} chose the {end} learning rate that was tried: a wider range "

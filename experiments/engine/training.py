@@ -17,10 +17,17 @@ from experiments.engine.task import Judgement, Settings, Split, Task, Variant
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds: the state, and the losses of the steps since the last evaluation."""
+    """What a checkpoint holds.
+
+    Attributes:
+      state: The state.
+      losses: Those of the steps since the last evaluation [chunk, models].
+      seconds: What all steps took, in whatever processes.
+    """
 
     state: State
     losses: Any
+    seconds: Any
 
 
 class Progress(NamedTuple):
@@ -28,9 +35,9 @@ class Progress(NamedTuple):
 
     Attributes:
       step: Steps that are done.
-      saved: The state, and the losses since the last evaluation [chunk, models].
+      saved: What a checkpoint of it holds.
       train_loss: Mean losses of the chunk [models] at the end of a chunk, None within it.
-      seconds: What the steps of this process took so far, evaluations left out.
+      seconds: What the steps took so far, evaluations left out.
     """
 
     step: int
@@ -78,7 +85,7 @@ class Training:
         """Returns what there is before the first step."""
         params = meshes.place(self.first_weights(), self.programs.shardings.params)
         losses = np.zeros((self.chunk, len(self.models.seeds)), np.float32)
-        return Saved(self.programs.begin(params), losses)
+        return Saved(self.programs.begin(params), losses, np.zeros(1))
 
     def run(self, saved: Saved, first: int, advance: Callable[[int], None]) -> Iterator[Progress]:
         """Trains from step `first` on, and yields after each block; uses up the states it takes."""
@@ -86,7 +93,7 @@ class Training:
         factors = factors_of(self.config, self.steps)
         seeds, rates, values = self._of_models()
         # A copy, for what was read from a checkpoint may not be written to.
-        losses, seconds = np.array(saved.losses), 0.0
+        losses, seconds = np.array(saved.losses), float(saved.seconds[0])
         for step in range(first, self.steps, block):
             began = time.perf_counter()
             number = np.arange(step, step + block, dtype=np.int32)
@@ -100,7 +107,8 @@ class Training:
             advance(block)
             done = step + block
             mean = losses.mean(axis=0) if done % self.chunk == 0 else None
-            yield Progress(done, Saved(state, losses.copy()), mean, seconds)
+            now = Saved(state, losses.copy(), np.asarray([seconds]))
+            yield Progress(done, now, mean, seconds)
 
     def judge(self, params: Any, split: Split) -> list[Judgement]:
         """Returns how good each model is on held-out examples."""

@@ -155,8 +155,8 @@ def _one_seed(
     """Trains one model with one seed; the last record has its figures at the end."""
     programs, evaluation = compiled
     state = initial_state(config, variant, len(corpus.vocabulary.tokens), seed)
-    now, found = Progress(0, float("nan"), state), []
-    for now in train(programs, config, text, seed, state, 0, advance):
+    now, found = Progress.start(state), []
+    for now in train(programs, config, text, seed, Progress.start(state), advance):
         figures = evaluate(evaluation, now.state.params)
         shown = {"step": now.step, "train_loss": _number(now.train_loss), **figures}
         found.append({"kind": "evaluation", "seed": seed, **shown})

@@ -5,22 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from experiments.page import (
-    environment_facts,
     findings,
     gallery,
     method,
-    page,
-    provenance,
     section,
     wide,
+    write_page,
 )
-from experiments.run_directory import RESULTS, read_run, write_json, write_text
+from experiments.run_directory import read_run
 from experiments.shakespeare import plots, report_tables
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.shakespeare.results import summarise
 from experiments.shakespeare.summary import sentences
 from experiments.shakespeare.tables import attention_table
-from experiments.svg import sheet
 
 Figures = dict[str, Any]
 
@@ -29,12 +26,7 @@ def write_report(path: Path) -> Figures:
     """Writes all that follows from the records of a run, and returns its figures."""
     config, blocks, environment = read_run(path, ShakespeareConfig)
     results = summarise(config, blocks)
-    write_json(path / RESULTS, results)
     drawings = plots.sheets(results)
-    (path / "plots").mkdir(exist_ok=True)
-    for name, (heading, columns, panels) in drawings.items():
-        write_text(path / "plots" / f"{name}.svg", sheet(panels, columns, heading))
-    facts = {**_facts(results), **environment_facts(environment)}
     overview = "".join(wide(panel) for panel in plots.overview(results))
     sections = [
         section("In short", findings(sentences(results))),
@@ -44,10 +36,9 @@ def write_report(path: Path) -> Figures:
         *(gallery(*_GALLERIES[name], drawings[name][2]) for name in _GALLERIES if name in drawings),
         section("Attention", f"<pre>{escape(attention_table(results))}</pre>"),
         section("Samples", _samples(results)),
-        provenance(path, results["config"], environment),
     ]
     title = f"Attention normalisers and output losses: {path.name}"
-    write_text(path / "report.html", page(title, facts, sections, results))
+    write_page(path, title, _facts(results), sections, results, drawings, environment)
     return results
 
 

@@ -1,6 +1,7 @@
 """Text from a trained model, with the library's maps from logits to probabilities."""
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 import softmax_variants as sv
+from experiments.checkpoints import read_newest
 from experiments.environment import compiler_options
 from experiments.errors import UserError
 from experiments.run_directory import read_json
-from experiments.shakespeare.checkpoints import CHECKPOINTS, Saved, checkpoints
 from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
 from experiments.shakespeare.corpus import Vocabulary
-from experiments.shakespeare.train import Variant, initial_graph, initial_state
+from experiments.shakespeare.saved import Saved
+from experiments.shakespeare.train import Variant, initial_graph
 
 VOCABULARY = "vocabulary.json"
 # Tokens of one call of the compiled program.
@@ -27,24 +29,26 @@ _BLOCK = 32
 
 def sample(path: Path, config: ModelConfig, request: SampleConfig) -> Iterator[str]:
     """Yields a prompt and the text that a run of `train` continues it with, in pieces."""
-    missing = UserError(f"{path} has no checkpoint yet; repeat `train` until it has one")
-    if not (path / VOCABULARY).exists() or not (path / CHECKPOINTS).is_dir():
+    missing = UserError(f"{path} has no checkpoint to read; repeat `train` until it has one")
+    if not (path / VOCABULARY).exists():
         raise missing
     vocabulary = Vocabulary(tuple(read_json(path / VOCABULARY)["tokens"]), config.data_tokens)
     prompt = request.prompt or vocabulary.beginning
     seen = vocabulary.encode(prompt)
     variant, size = Variant(config.attention[0], config.losses[0]), len(vocabulary.tokens)
-    state = jax.eval_shape(lambda: initial_state(config, variant, size, 0))
-    with checkpoints(path) as saved:
-        step = saved.latest()
-        if step is None:
-            raise missing
-        params = saved.restore(step, Saved(state, jnp.float32(0))).state.params
+    found = read_newest(path, Saved.shape(config, variant, size), _warn)
+    if found is None:
+        raise missing
+    params = found[1].state.params
     graph = initial_graph(config, variant, size)
     program = compile_sampler(config, variant, graph, params, request)
     yield prompt
     for piece in generate(program, config, params, seen, request):
         yield vocabulary.decode(piece)
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def probabilities(

@@ -64,11 +64,21 @@ class Programs:
 
 
 class Progress(NamedTuple):
-    """Where a run is: its state, and the mean training loss of the steps before it."""
+    """Where a run is: its state, and the loss of each step since the last full chunk."""
 
     step: int
-    train_loss: float
+    losses: np.ndarray
     state: State
+
+    @classmethod
+    def start(cls, state: State) -> "Progress":
+        """Returns where a run is before its first step."""
+        return cls(0, np.zeros(0, np.float32), state)
+
+    @property
+    def train_loss(self) -> float:
+        """The mean of the losses; NaN before the first step."""
+        return float(np.mean(self.losses)) if self.losses.size else math.nan
 
 
 def compile_programs(
@@ -157,24 +167,32 @@ def train(
     config: ShakespeareConfig,
     text: Int[Array, " tokens"],
     seed: int,
-    state: State,
-    first: int,
+    now: Progress,
     advance: Callable[[int], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
-    """Takes a state from step `first` to the last one, and yields after each chunk.
+    """Takes a state to the last step, and yields after each chunk, and where it is to stop.
 
-    The state that is given, and each that was yielded, is used up when the next chunk begins.
+    The state that is given, and each that was yielded, is used up when the next block begins.
     """
-    for begin in range(first, config.steps, config.chunk):
-        losses = []
-        for step in range(begin, begin + config.chunk, programs.block):
-            positions = positions_of(config, text.size, seed, step, programs.block)
-            numbers = jnp.int32(seed), jnp.int32(step)
-            state, of_block = programs.steps(state, text, positions, *numbers)
-            losses.append(of_block)
-            advance(programs.block)
-        mean = float(np.mean([np.asarray(loss) for loss in losses]))
-        yield Progress(begin + config.chunk, mean, state)
+    state = now.state
+    # At the end of a chunk the losses are those of the whole of it.
+    losses: list[Any] = [now.losses] if now.step % config.chunk else []
+    for step in range(now.step, config.steps, programs.block):
+        positions = positions_of(config, text.size, seed, step, programs.block)
+        numbers = jnp.int32(seed), jnp.int32(step)
+        state, of_block = programs.steps(state, text, positions, *numbers)
+        if losses:
+            # One block waits while another runs: with more of them a stop would come late.
+            jax.block_until_ready(losses[-1])
+        losses.append(of_block)
+        advance(programs.block)
+        done = step + programs.block
+        whole = done % config.chunk == 0
+        if stop() or whole:
+            yield Progress(done, np.concatenate([np.asarray(loss) for loss in losses]), state)
+        if whole:
+            losses = []
 
 
 def _steps(

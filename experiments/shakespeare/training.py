@@ -10,16 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from experiments.checkpoints import Checkpoints, open_checkpoints
+from experiments.divergence import check_finite, refuse_stopped
 from experiments.errors import UserError
+from experiments.interrupts import stop_on_signals
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory, read_run, write_json
 from experiments.run_environment import note_environment
-from experiments.shakespeare.checkpoints import Checkpoints, Saved, checkpoints
 from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
 from experiments.shakespeare.corpus import Corpus, described
 from experiments.shakespeare.evaluation import Evaluation, compile_evaluation, evaluate
 from experiments.shakespeare.model import GPT
 from experiments.shakespeare.sample import VOCABULARY, compile_sampler, generate
+from experiments.shakespeare.saved import Saved
 from experiments.shakespeare.train import (
     Programs,
     Progress,
@@ -41,9 +44,10 @@ def train_model(config: ModelConfig, path: Path, display: Display) -> bool:
         note_corpus(run, corpus)
         if END in run.blocks:
             return False
+        refuse_stopped(run)
         write_json(path / VOCABULARY, {"tokens": list(corpus.vocabulary.tokens)})
         display.note(budget(config, path, corpus))
-        with checkpoints(path) as saved:
+        with open_checkpoints(path, display.note) as saved:
             _train(run, corpus, variant, saved, display)
     return True
 
@@ -57,26 +61,37 @@ def _train(
 ) -> None:
     config, size = run.config, len(corpus.vocabulary.tokens)
     programs = compile_programs(config, variant, size, corpus.training.size)
-    now = Progress(0, float("nan"), initial_state(config, variant, size, config.seed))
+    now = Progress.start(initial_state(config, variant, size, config.seed))
     evaluation = compile_evaluation(config, variant, programs.graph, now.state.params, corpus)
-    step = saved.latest()
-    if step is not None:
-        found = saved.restore(step, Saved(now.state, jnp.float32(0)))
-        now = Progress(step, float(found.train_loss), found.state)
-        display.note(f"goes on from step {step:,}")
-    _note(run, now, evaluation, None, display)
+    found = saved.newest(Saved.of(now, config))
+    if found is None:
+        saved.save(0, Saved.of(now, config))
+    else:
+        now = found[1].progress(found[0], config)
+        display.note(f"goes on from step {now.step:,}")
+    # Between two evaluations there is nothing to tell, and at this one it may have been told.
+    if now.step % config.chunk == 0 and f"step/{now.step}" not in run.blocks:
+        _note(run, now, evaluation, None, display)
     text = jnp.asarray(corpus.training)
-    with display.stage(f"training {variant.name}", config.steps - now.step, "steps"):
+    with (
+        stop_on_signals() as stop,
+        display.stage(f"training {variant.name}", config.steps - now.step, "steps"),
+    ):
         display.start(variant.name)
-        began = time.perf_counter()
-        rest = train(programs, config, text, config.seed, now.state, now.step, display.advance)
+        began, first = time.perf_counter(), now.step
+        rest = train(programs, config, text, config.seed, now, display.advance, stop.agreed)
         for now in rest:
-            seconds = time.perf_counter() - began
-            # The checkpoint comes first: a step without figures is evaluated again, but a step
-            # without its state would have to be trained again and then have two sets of figures.
-            saved.save(now.step, Saved(now.state, jnp.float32(now.train_loss)))
-            _note(run, now, evaluation, seconds / config.chunk, display)
-            began = time.perf_counter()
+            seconds = (time.perf_counter() - began) / (now.step - first)
+            check_finite(run, now.losses, now.state, now.step)
+            saved.save(now.step, Saved.of(now, config))
+            if stop.agreed():
+                saved.wait()
+                display.note(f"saved step {now.step:,}")
+                stop.leave()
+            # Figures of a state that a kill lost are written again, from the one made anew.
+            _note(run, now, evaluation, seconds, display)
+            began, first = time.perf_counter(), now.step
+    saved.wait()
     run.append(END, [_ending(config, corpus, variant, programs, now, evaluation)])
 
 
@@ -87,13 +102,11 @@ def _note(
     step_seconds: float | None,
     display: Display,
 ) -> None:
-    """Evaluates the model and writes its figures, unless they are there already."""
-    name = f"step/{now.step}"
-    if name in run.blocks:
-        return
+    """Evaluates the model and writes its figures."""
     figures = evaluate(evaluation, now.state.params)
     trained = None if np.isnan(now.train_loss) else now.train_loss
     record = {"kind": "evaluation", "step": now.step, "train_loss": trained}
+    name = f"step/{now.step}"
     run.append(name, [{**record, "step_seconds": step_seconds, **figures}])
     display.note(progress_line(run.blocks[name][0]))
 

@@ -5,17 +5,14 @@ from typing import Any
 
 from experiments.page import (
     Plots,
-    environment_facts,
     findings,
     gallery,
     method,
-    page,
-    provenance,
     section,
     wide,
-    write_plots,
+    write_page,
 )
-from experiments.run_directory import RESULTS, read_run, write_json, write_text
+from experiments.run_directory import read_run
 from experiments.vae import report_tables
 from experiments.vae.config import VaeConfig
 from experiments.vae.plots import all_plots
@@ -29,10 +26,7 @@ def write_report(path: Path) -> Figures:
     """Writes all that follows from the records of a run, and returns its figures."""
     config, blocks, environment = read_run(path, VaeConfig)
     results = summarise(config, blocks)
-    write_json(path / RESULTS, results)
     plots = all_plots(results)
-    write_plots(path, plots)
-    facts = {**_facts(results), **environment_facts(environment)}
     sections = [
         section("In short", findings(sentences(results))),
         section("How it was done", method(_method(results))),
@@ -40,10 +34,9 @@ def write_report(path: Path) -> Figures:
         _wide("Test ELBO by temperature", _TEMPERATURES, plots, "temperatures"),
         gallery("Validation ELBO", _CURVES, plots["curves"][2]),
         *_of_gradients(results, plots),
-        provenance(path, results["config"], environment),
     ]
     title = f"Gradient estimators of a categorical autoencoder: {path.name}"
-    write_text(path / "report.html", page(title, facts, sections, results))
+    write_page(path, title, _facts(results), sections, results, plots, environment)
     return results
 
 

@@ -5,17 +5,14 @@ from typing import Any
 
 from experiments.page import (
     Plots,
-    environment_facts,
     findings,
     gallery,
     method,
-    page,
-    provenance,
     section,
     wide,
-    write_plots,
+    write_page,
 )
-from experiments.run_directory import RESULTS, read_run, write_json, write_text
+from experiments.run_directory import read_run
 from experiments.words import plots, report_tables
 from experiments.words.config import WordsConfig
 from experiments.words.results import summarise
@@ -29,19 +26,15 @@ def write_report(path: Path) -> Figures:
     """Writes all that follows from the records of a run, and returns its figures."""
     config, blocks, environment = read_run(path, WordsConfig)
     results = summarise(config, blocks)
-    write_json(path / RESULTS, results)
     drawings = _drawings(results)
-    write_plots(path, drawings)
-    facts = {**_facts(results), **environment_facts(environment)}
     sections = [
         section("In short", findings(sentences(results))),
         section("How it was done", method(_method(results))),
         *_of_tasks(results, drawings),
         *_of_scaling(results, drawings),
-        provenance(path, results["config"], environment),
     ]
     title = f"Output layers for many words: {path.name}"
-    write_text(path / "report.html", page(title, facts, sections, results))
+    write_page(path, title, _facts(results), sections, results, drawings, environment)
     return results
 
 

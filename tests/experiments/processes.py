@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# Less than the 100 s after which a missed heartbeat ends what waits for a lost process.
+SECONDS = 90.0
 
 
 def free_port() -> int:
@@ -61,7 +63,6 @@ class Ended:
     code: int
     out: str
     err: str
-    seconds: float
 
 
 def start(
@@ -78,14 +79,14 @@ def start(
     )
 
 
-def ends(processes: Sequence[subprocess.Popen[str]], seconds: float) -> list[Ended]:
-    """How all of them end; one that is there after so many seconds fails the test."""
+def ends(processes: Sequence[subprocess.Popen[str]]) -> list[Ended]:
+    """How all of them end; one that is there after `SECONDS` fails the test."""
     began, ended = time.monotonic(), []
     try:
         for process in processes:
-            left = began + seconds - time.monotonic()
+            left = began + SECONDS - time.monotonic()
             out, err = process.communicate(timeout=max(left, 0.1))
-            ended.append(Ended(process.returncode, out, err, time.monotonic() - began))
+            ended.append(Ended(process.returncode, out, err))
     finally:
         for process in processes:
             if process.poll() is None:
@@ -94,13 +95,13 @@ def ends(processes: Sequence[subprocess.Popen[str]], seconds: float) -> list[End
     return ended
 
 
-def run(
-    arguments: Sequence[str], processes: int = 2, devices: int = 2, seconds: float = 60
-) -> list[Ended]:
-    """Runs `python ARGUMENTS` with the flags that join the processes, and waits for them all."""
-    port = free_port()
-    started = [
-        start([*arguments, *manual(process, processes, port)], devices)
-        for process in range(processes)
-    ]
-    return ends(started, seconds)
+def run(arguments: Sequence[str], by_slurm: bool = False) -> list[Ended]:
+    """Runs `python ARGUMENTS` in two processes of two devices, joined, and waits for both."""
+    port, started = free_port(), []
+    for process in (0, 1):
+        if by_slurm:
+            flags, variables = ["--distributed", "slurm"], slurm(process, 2, port)
+        else:
+            flags, variables = manual(process, 2, port), {}
+        started.append(start([*arguments, *flags], 2, variables))
+    return ends(started)

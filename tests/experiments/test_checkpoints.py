@@ -12,6 +12,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.checkpoints import CHECKPOINTS, open_checkpoints, read_newest
+from experiments.digests import DIGESTS
 from experiments.errors import UserError
 from tests.experiments.disk import fill
 
@@ -128,18 +129,24 @@ def _emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def _flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, _emptied, _cut], ids=["gone", "empty", "cut"])
+@pytest.mark.parametrize("damage", [Path.unlink, _cut, _flipped], ids=["gone", "cut", "one bit"])
 def test_a_damaged_file_never_changes_what_is_read(
     damage: Callable[[Path], None], saved: Path, tmp_path: Path
 ) -> None:
-    """Any one file of the newest checkpoint: it was not needed, or the one before is read."""
+    """Any one file of the newest checkpoint: it does not count, or the one before is read."""
     newest = saved / CHECKPOINTS / "30"
     files = [path.relative_to(newest) for path in newest.rglob("*") if path.is_file()]
-    fallen_back = []
+    assert len(files) > 8
     for file in files:
         run = copied(saved, tmp_path / "run")
         damage(run / CHECKPOINTS / "30" / file)
@@ -148,17 +155,16 @@ def test_a_damaged_file_never_changes_what_is_read(
             found = checkpoints.newest(state(0))
         assert found is not None
         assert_same(found[1], state(found[0]))
-        assert found[0] == (20 if notes else 30)
+        # What Orbax says about the checkpoint as a whole is not read, and digests may be gone.
+        counts = file.parts[0] == "default" and not (file.name == DIGESTS and damage is Path.unlink)
+        assert found[0] == (20 if counts else 30), file
+        assert len(notes) == counts
         if notes:
-            fallen_back.append(file.name)
             (note,) = notes
             assert len(note.splitlines()) == 1
             assert note.startswith(f"the checkpoint {run / CHECKPOINTS / '30'} cannot be read (")
             assert note.endswith("): moved to unreadable-30, going on from step 20")
             assert steps_of(run) == ["20", "unreadable-30"]
-    assert "manifest.ocdbt" in fallen_back
-    assert ("_METADATA" in fallen_back) or damage is Path.unlink
-    assert len(fallen_back) >= 4
 
 
 def test_what_cannot_be_read_is_moved_aside_and_its_step_is_saved_again(

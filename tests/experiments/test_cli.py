@@ -9,6 +9,7 @@ from experiments import cli
 from experiments.base_config import BaseConfig, field_types
 from experiments.digits.config import DigitsConfig
 from experiments.distributed import DistributedConfig
+from experiments.engine.config import EngineConfig
 from experiments.words.config import WordsConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -58,6 +59,10 @@ def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["no config file", "did you mean", "digits.py"],
         ),
         (("compare", WORDS, "--hidden", "3"), ["unknown flag '--hidden'"]),
+        (("compare", WORDS, "--distributed", "auto"), ["unknown flag '--distributed'"]),
+        (("compare", DIGITS, "--distributed", "slrum"), ["'slrum'", "did you mean 'slurm'?"]),
+        (("compare", DIGITS, "--distributed", "manual"), ["distributed_coordinator", "host:port"]),
+        (("compare", DIGITS, "--mesh.seeds", "3"), ["mesh_seeds", "divisor of seeds", "got 3"]),
         (("compare", WORDS, "--task", "ngram"), ["'--task'", "did you mean '--tasks'?"]),
         (("compare", WORDS, "--tasks", "n-gram"), ["'skipgram', 'ngram'", "mean 'ngram'?"]),
         (("compare", WORDS, "--vocabulary", "many"), ["--vocabulary", "an integer", "'many'"]),
@@ -181,7 +186,9 @@ def test_help_names_type_and_default_of_every_field(
         cli.main(arguments)
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    fields = [*field_types(kind), *field_types(DistributedConfig)]
+    fields = [*field_types(kind)]
+    if issubclass(kind, EngineConfig):
+        fields += field_types(DistributedConfig)
     for name in fields:
         assert f"--{name.replace('_', '-')}" in text
     assert text.count("default:") == len(fields) + 2  # and --out, --retry-failed

@@ -28,7 +28,7 @@ def on_one_device() -> tuple[Any, Any]:
 
 
 def test_two_processes_with_two_devices_give_what_one_device_gives(tmp_path: Path) -> None:
-    ended = processes.run(["-m", "tests.experiments.toy_run", str(tmp_path / "toy")])
+    ended = processes.run(["-m", "tests.experiments.toy_run", str(tmp_path / "toy")], by_slurm=True)
     assert [(process.code, process.err) for process in ended] == [(0, ""), (0, "")]
     found = [json.loads((tmp_path / f"toy.{index}").read_text()) for index in (0, 1)]
     weights, losses = on_one_device()
@@ -43,6 +43,10 @@ def test_two_processes_with_two_devices_give_what_one_device_gives(tmp_path: Pat
         assert one["from_writer"] == {"from": 0, "text": "ä" * 3000}
         assert one["on_writer"] == [found[0]["pid"]]
         assert one["refused"] == f"refused by {found[0]['pid']}"
+    configs = [one["configs"] for one in found]
+    assert configs[0] == "the processes were started with different configs"
+    assert configs[1] == f"{configs[0]}; process 0 differs in seed (0 there, 1 here)"
+    assert not (tmp_path / "toy").exists()
     assert [one["who"] for one in found] == ["process 0 of 2: ", "process 1 of 2: "]
 
 
@@ -93,7 +97,7 @@ def test_what_cannot_be_joined_is_one_clear_line() -> None:
             processes.start(["-m", "tests.experiments.toy_run", "out", *flags], 1)
             for flags in (("--distributed", "auto"), ("--distributed", "slurm"), first, alone, lost)
         ]
-        ended = processes.ends(started, 60)
+        ended = processes.ends(started)
     joined = "error: --distributed {}: the processes were not joined: {}; {}.*\n"
     late, hand = "not all of them came within 2 s", "every process needs the same coordinator"
     expected = [

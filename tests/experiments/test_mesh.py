@@ -112,6 +112,21 @@ def test_one_process_makes_the_whole_batch() -> None:
     assert meshes.part_of(meshes.replicated(make_mesh()), (5, 3)) == (slice(0, 5), slice(0, 3))
 
 
+def test_weights_that_the_devices_cannot_share_are_an_error() -> None:
+    mesh, params = make_mesh(data=2, classes=4), {"body": np.ones(3), "table": np.ones((6, 8))}
+    whole = {"body": P(), "table": P()}
+    assert not meshes.expect_partition(mesh, whole, params)
+    assert meshes.expect_partition(mesh, whole | {"table": P(None, "classes")}, params)
+    message = (
+        r"mesh_classes: expected a divisor of the classes of partition\['table'\] \(6\), got 4"
+    )
+    with pytest.raises(UserError, match=message):
+        meshes.expect_partition(mesh, whole | {"table": P("classes")}, params)
+    for spec in (P("data"), P(None, None, "classes"), P("classes", "classes")):
+        with pytest.raises(UserError, match=r"partition\['table'\]: expected 'classes' or None"):
+            meshes.expect_partition(mesh, whole | {"table": spec}, params)
+
+
 def test_models_lie_on_their_seeds_and_split_where_their_partition_says() -> None:
     mesh = make_mesh(seeds=2, data=2, classes=2)
     params = {"head": np.ones((4, 6, 10)), "body": {"w": np.ones((4, 3)), "b": np.ones(4)}}

@@ -104,16 +104,17 @@ def test_numbers_that_json_lacks_are_refused_before_anything_is_written(tmp_path
 # Opens a run as soon as there is a file `go`, says how it went, and keeps it open until told.
 CONTENDER = """
 import sys
+import time
 from pathlib import Path
-from experiments.digits.config import DigitsConfig
 from experiments.errors import UserError
 from experiments.run_directory import RunDirectory
+from experiments.words.config import WordsConfig
 go, run = map(Path, sys.argv[1:])
 print("ready", flush=True)
 while not go.exists():
-    pass
+    time.sleep(0.0005)
 try:
-    opened = RunDirectory.open(run, DigitsConfig(seeds=2))
+    opened = RunDirectory.open(run, WordsConfig())
     print("opened", flush=True)
 except UserError as error:
     print(error, flush=True)
@@ -122,21 +123,21 @@ sys.stdin.read()
 
 
 def test_one_of_many_processes_opens_a_new_run(tmp_path: Path) -> None:
-    for turn in range(3):
+    for turn in range(2):
         go, run = tmp_path / f"go {turn}", tmp_path / f"run {turn}"
         command = [sys.executable, "-c", CONTENDER, str(go), str(run)]
         pipe = subprocess.PIPE
         processes = [
-            subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) for _ in range(4)
+            subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) for _ in range(3)
         ]
-        assert [_line(process) for process in processes] == ["ready"] * 4
+        assert [_line(process) for process in processes] == ["ready"] * 3
         go.touch()
         said = sorted(_line(process) for process in processes)
-        assert said == [f"{run} is being written by another process"] * 3 + ["opened"]
+        assert said == [f"{run} is being written by another process"] * 2 + ["opened"]
         for process in processes:
             process.communicate()
             assert process.returncode == 0
-        RunDirectory.open(run, CONFIG).close()
+        RunDirectory.open(run, WordsConfig()).close()
 
 
 def _line(process: "subprocess.Popen[str]") -> str:

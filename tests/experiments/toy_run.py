@@ -17,9 +17,11 @@ import numpy as np
 
 from experiments import distributed
 from experiments import mesh as meshes
+from experiments.bandit.config import BanditConfig
 from experiments.distributed import DistributedConfig
 from experiments.errors import UserError
 from experiments.overrides import Parser, add_overrides, given_overrides
+from experiments.run_directory import RunDirectory
 
 STEPS, MODELS, EXAMPLES, FEATURES = 3, 2, 8, 4
 MESHES = ({"seeds": 2, "data": 2}, {"data": 4}, {"seeds": 2, "classes": 2})
@@ -63,26 +65,32 @@ def trained(sizes: dict[str, int]) -> tuple[list[Any], list[Any], list[int]]:
 
 
 def refusal(work: Callable[[], Any]) -> str:
-    """What a UserError says that is raised in every process."""
+    """What a UserError says that is raised in this process."""
     try:
-        distributed.on_writer(work)
+        work()
     except UserError as error:
         return str(error)
     raise AssertionError("no error reached this process")
+
+
+def begin(out: Path) -> None:
+    """Begins a run whose processes were started with different flags."""
+    RunDirectory.open(out, BanditConfig(seed=jax.process_index()))
 
 
 def refuse() -> None:
     raise UserError(f"refused by {os.getpid()}")
 
 
-def results() -> dict[str, Any]:
+def results(out: Path) -> dict[str, Any]:
     index = jax.process_index()
     return {
         "trained": [trained(sizes) for sizes in MESHES],
         "any": [distributed.any_process(index == 1), distributed.any_process(index == 7)],
         "from_writer": distributed.from_writer({"from": index, "text": "ä" * 3000}),
         "on_writer": distributed.on_writer(lambda: [os.getpid()]),
-        "refused": refusal(refuse),
+        "refused": refusal(lambda: distributed.on_writer(refuse)),
+        "configs": refusal(lambda: begin(out)),
         "who": distributed.who(),
     }
 
@@ -97,7 +105,7 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return distributed.leave(2)
-    found = {**results(), "pid": os.getpid()}
+    found = {**results(arguments.out), "pid": os.getpid()}
     distributed.barrier("all results are there")
     arguments.out.with_suffix(f".{jax.process_index()}").write_text(json.dumps(found))
     return distributed.leave(0)

@@ -32,6 +32,7 @@ from experiments.bandit.testbed import (
 from experiments.base_config import field_help, field_types
 from experiments.progress import Display
 from experiments.run_directory import Record
+from tests.experiments.browser import expect_readable
 
 BANDIT = str(Path(__file__).parents[3] / "configs" / "bandit.py")
 BOOK = BanditConfig(problems=1000)
@@ -287,3 +288,8 @@ def test_help_describes_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(field_help(BanditConfig)) == set(field_types(BanditConfig))
     shown = capsys.readouterr().out
     assert all(f"--{name.replace('_', '-')}" in shown for name in field_types(BanditConfig))
+
+
+@pytest.mark.slow
+def test_the_page_is_readable_in_a_browser(finished: Path, tmp_path: Path) -> None:
+    expect_readable(finished / "report.html", tmp_path)

@@ -77,3 +77,11 @@ def test_the_command_writes_them(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["report", str(run), "--tensorboard"]) == 0
     assert f"event files: {run / 'tensorboard'}" in capsys.readouterr().out
     assert len(list((run / "tensorboard").rglob("events.out.tfevents.*"))) == 2
+
+
+def test_a_run_of_another_kind_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"experiment": "bandit"}')
+    assert main(["report", str(tmp_path), "--tensorboard"]) == 2
+    assert "is a run on bandit, expected the engine's" in capsys.readouterr().err

@@ -8,11 +8,18 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from experiments.base_config import to_json
+from experiments.config_files import from_json
+from experiments.digits.config import DigitsConfig
 from experiments.engine import report_tables, summary, tables
+from experiments.engine.pictures import EXAMPLE, draw_maps, pictured
 from experiments.engine.report import read_run, write_report
+from experiments.engine.task import Variant
 from experiments.errors import UserError
+from softmax_variants.variants import VARIANTS
 from tests.experiments.engine import synthetic
 from tests.experiments.html import Page
 
@@ -103,6 +110,43 @@ def test_plots_are_svg_files_of_their_own(run: Path) -> None:
     assert titles == ["softmax", "sparsemax", "entmax", "stablemax"]
 
 
+def test_config_json_says_what_a_report_reads_of_a_variant() -> None:
+    config = DigitsConfig(variants=("softmax", "sparsemax", "softmax_temperature_2"))
+    about = to_json(config)["about"]
+    assert list(about) == ["softmax", "sparsemax", "softmax_temperature_2"]
+    found = {name: (a["group"], a["map"], a["fixed"]) for name, a in about.items()}
+    assert found["sparsemax"] == ("sparse", "sparsemax", {})
+    assert found["softmax_temperature_2"] == ("sweep", "softmax", {"temperature": 2.0})
+    assert from_json(to_json(config)) == config
+    # By its function, where a variant does not name it; a map of one's own has no name.
+    by_function = Variant("mine", {"map": VARIANTS["entmax15"].map})
+    own = Variant("mine", {"map": lambda scores: scores})
+    assert [v.described()["map"] for v in (by_function, own)] == ["entmax15", ""]
+
+
+def test_a_map_is_pictured_once_for_each_of_its_parameters(results: dict[str, Any]) -> None:
+    changed = copy.deepcopy(results)
+    first, second, third, fourth, failed = changed["contenders"]
+    second |= {"map": "softmax", "fixed": {"temperature": 0.5}}
+    third |= {"map": "entmax", "learned": {"alpha": {"estimate": 1.4}, "scale": None}}
+    fourth |= {"map": "softmax", "fixed": {"smoothing": 0.1}}  # not the map's, the loss's
+    failed |= {"map": "gumbel_softmax"}  # random: it has no one output
+    found = [(p.name, p.map, p.parameters) for p in pictured(changed)]
+    assert found == [
+        ("softmax", "softmax", {}),
+        ("sparsemax", "softmax", {"temperature": 0.5}),
+        ("entmax", "entmax", {"alpha": 1.4}),
+    ]
+    assert first["map"] == "softmax"
+    bars, triangles = draw_maps(pictured(changed)[:2])
+    assert triangles[0].shapes != triangles[1].shapes
+    # The outputs that stand over the bars: those of softmax at temperatures 1 and 1/2.
+    for drawing, temperature in zip(bars, (1.0, 0.5), strict=True):
+        scores = np.exp(np.asarray(EXAMPLE) / temperature)
+        shown = [float(t) for t in re.findall(r'class="value"[^>]*>([\d.]+)<', drawing.inline())]
+        assert shown == pytest.approx((scores / scores.sum()).tolist(), abs=0.005)
+
+
 def with_difference(results: dict[str, Any], lower: float, upper: float, verdict: str) -> Any:
     """The results, in which every contender differs from softmax by this much in everything."""
     changed = copy.deepcopy(results)
@@ -182,7 +226,7 @@ def test_many_contenders_get_panels_and_colours_of_their_groups(tmp_path: Path) 
         n: {"group": "mine" if i % 2 else "", "about": "", "map": "", "fixed": {}}
         for i, n in enumerate(names)
     }
-    config = {"about": about, "seeds": 2}
+    config = {"about": about, "seeds": 2, "trials": 1}
     path = synthetic.write_run(tmp_path / "run", blocks, config)
     write_report(path)
     text = (path / "report.html").read_text()
@@ -203,6 +247,15 @@ def test_a_run_of_one_seed_has_figures_and_no_intervals(tmp_path: Path) -> None:
     text = (path / "report.html").read_text()
     Page(text)
     assert "There is nothing to compare." in text
+
+
+def test_a_run_with_nothing_finished_has_a_page_that_says_so(tmp_path: Path) -> None:
+    path = synthetic.write_run(tmp_path / "run", {}, {"variants": ["softmax", "other"]})
+    write_report(path)
+    text = (path / "report.html").read_text()
+    Page(text)
+    assert "Not finished, without figures yet: <code>softmax</code>, <code>other</code>." in text
+    assert "4 trials of 2 seeds and 200 steps each" in text
 
 
 def test_what_is_no_run_of_the_engine_is_refused(tmp_path: Path) -> None:

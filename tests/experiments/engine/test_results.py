@@ -113,6 +113,7 @@ def test_survivors_win_nothing_and_may_lose() -> None:
     assert found["b"]["lost"] == [4]
     text = " ".join(sentences(results))
     assert "better" not in text.replace("none is better", "")
+    assert "none is better; `c` is worse; `b`: only a difference of the survivors." in text
     assert "leave out the lost seeds (4)" in text
     assert "over the seeds 3, 5, 6" in text
 
@@ -185,16 +186,27 @@ def test_curves_are_means_until_a_seed_is_lost() -> None:
     assert lost["metrics"]["brier"]["count"] == [4] * 5 + [3] * 5
 
 
+def test_seconds_go_on_where_a_run_was_continued() -> None:
+    made = synthetic.contender("a", 0.0)
+    for record in made:
+        if record["kind"] == "evaluation" and record["step"] > 100:
+            record["seconds"] = 0.01 * (record["step"] - 100)
+    curves = by_name(summarise({**CONFIG, "variants": ["a"]}, {"a": made}))["a"]["curves"]
+    assert curves["seconds"] == pytest.approx([0.01 * step for step in curves["step"]])
+
+
 def test_tuning_gives_no_score_to_a_trial_that_lost_a_seed() -> None:
     blocks = {
         "tune/softmax": synthetic.tuning("softmax", 0, lost=(2,)),
         "softmax": synthetic.contender("softmax", 0.0),
     }
+    blocks["tune/softmax"][7]["validation"]["brier"] = None  # one seed of the last trial
     results = summarise({**CONFIG, "variants": ["softmax"]}, blocks)
     tuning = by_name(results)["softmax"]["tuning"]
     scores = [trial["score"] for trial in tuning["trials"]]
     assert scores[:2] == pytest.approx([0.1 + 0.0035, 0.11 + 0.0035])
-    assert (scores[2], tuning["trials"][2]["lost"]) == (None, 2)
+    assert scores[2:] == [None, None]
+    assert [trial["lost"] for trial in tuning["trials"]] == [0, 0, 2, 1]
     assert (tuning["chosen"], tuning["edge"]) == (0, "lowest")
     assert results["budget"]["softmax"] == {"trials": 4, "models": 8}
 

@@ -20,6 +20,7 @@ from experiments.shakespeare.config import ShakespeareConfig
 from experiments.shakespeare.losses import LOSSES
 from experiments.shakespeare.report import write_report
 from experiments.shakespeare.train import Variant
+from tests.experiments.browser import expect_readable
 from tests.experiments.shakespeare.tiny import FLAGS, write_text
 
 ANCHOR = str(Path(__file__).parents[3] / "configs" / "shakespeare_char.py")
@@ -226,3 +227,8 @@ def test_a_model_that_fails_stays_in_the_table_with_the_reason(
     why = "sparsemax/fused (failed): NotImplementedError: the map is away today"
     assert why in tables.main_table(results)
     assert "the map is away today" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_page_is_readable_in_a_browser(finished: Path, tmp_path: Path) -> None:
+    expect_readable(finished / "report.html", tmp_path)

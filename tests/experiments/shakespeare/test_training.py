@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 from flax import nnx
 
 from experiments import cli
+from experiments.checkpoints import CHECKPOINTS, Checkpoints, read_newest
 from experiments.config_files import load_config
+from experiments.divergence import is_finite
 from experiments.errors import UserError
-from experiments.run_directory import read_blocks, read_config
-from experiments.shakespeare.checkpoints import Checkpoints, Saved, checkpoints
+from experiments.progress import Display
+from experiments.run_directory import RunDirectory, read_blocks, read_config
 from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
 from experiments.shakespeare.corpus import Corpus
 from experiments.shakespeare.evaluation import compile_evaluation, evaluate
@@ -27,14 +30,18 @@ from experiments.shakespeare.sample import (
     probabilities,
     sample,
 )
+from experiments.shakespeare.saved import Saved
 from experiments.shakespeare.train import (
+    Progress,
     Variant,
+    compile_programs,
     initial,
     initial_graph,
     initial_state,
     learning_rate,
     optimizer,
     positions_of,
+    train,
 )
 from tests.experiments.shakespeare.tiny import CONFIG, FLAGS, LINE, write_text
 
@@ -74,10 +81,10 @@ def weights(run: Path) -> Any:
     assert isinstance(config, ModelConfig)
     vocabulary = len(json.loads((run / "vocabulary.json").read_text())["tokens"])
     variant = Variant(config.attention[0], config.losses[0])
-    like = jax.eval_shape(lambda: initial_state(config, variant, vocabulary, 0))
-    with checkpoints(run) as saved:
-        assert saved.latest() == config.steps
-        return saved.restore(config.steps, Saved(like, jnp.float32(0)))
+    found = read_newest(run, Saved.shape(config, variant, vocabulary), pytest.fail)
+    assert found is not None
+    assert found[0] == config.steps
+    return found[1]
 
 
 def test_a_tiny_text_is_learnt_by_heart(finished: Path) -> None:
@@ -127,11 +134,105 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(
     out = tmp_path / "run"
     assert cli.main(command(out, text)) == 130
     monkeypatch.undo()
-    assert saves == ([20] if before else [20, 40])
+    assert saves == ([0, 20] if before else [0, 20, 40])
     assert cli.main(command(out, text)) == 0
     assert f"goes on from step {saves[-1]}" in capsys.readouterr().err
     assert records(out) == records(finished)
     jax.tree.map(np.testing.assert_array_equal, weights(out), weights(finished))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
+    finished: Path,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    append, out = RunDirectory.append, tmp_path / "run"
+
+    def interrupted(self: RunDirectory[Any], block: str, found: list[Any]) -> None:
+        append(self, block, found)
+        if block == "step/40":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "append", interrupted)
+    assert cli.main(command(out, text)) == 130
+    monkeypatch.undo()
+    newest = out / CHECKPOINTS / "40"
+    (newest / "default" / "_METADATA").write_bytes(b"")
+    capsys.readouterr()
+    assert cli.main(command(out, text)) == 0
+    said = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in said if "unreadable" in line]
+    assert line.startswith(f"the checkpoint {newest} cannot be read (_METADATA is not as it was ")
+    assert line.endswith("): moved to unreadable-40, going on from step 20")
+    assert "goes on from step 20" in said
+    assert records(out) == records(finished)
+    jax.tree.map(np.testing.assert_array_equal, weights(out), weights(finished))
+
+
+def test_a_stop_within_a_chunk_saves_its_step_and_goes_on_to_the_same_figures(
+    finished: Path,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A single evaluation, at the end, of three blocks of steps.
+    flags, out = ("--evaluations", "1"), tmp_path / "run"
+    advance = Display.advance
+
+    def asked(self: Display, amount: int) -> None:
+        advance(self, amount)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Display, "advance", asked)
+    for step in (20, 40):
+        assert cli.main(command(out, text, *flags)) == 143
+        assert f"saved step {step}\n" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert cli.main(command(out, text, *flags)) == 0
+    found, expected = records(out), records(finished)
+    assert list(found) == ["corpus", "step/0", "step/60", "final"]
+    assert found["final"] == expected["final"]
+    # The mean of all steps, though three processes took them.
+    means = [expected[f"step/{step}"][0]["train_loss"] for step in (20, 40, 60)]
+    assert found["step/60"][0]["train_loss"] == pytest.approx(np.mean(means), rel=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, weights(out).state, weights(finished).state)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_step_for_good(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, Any] = {"learning_rate": 1e3, "warmup": 59, "evaluations": 6}
+    config = dataclasses.replace(CONFIG, **changes)
+    corpus = Corpus.of_text(text.read_text(), config, "a test")
+    variant, size = Variant("softmax", "cross_entropy"), len(corpus.vocabulary.tokens)
+    programs = compile_programs(config, variant, size, corpus.training.size)
+    begin = Progress.start(initial_state(config, variant, size, config.seed))
+    tokens = jnp.asarray(corpus.training)
+    chunks = train(programs, config, tokens, config.seed, begin, lambda _: None)
+    losses = np.concatenate([chunk.losses for chunk in chunks])
+    first = int(np.argmin(np.isfinite(losses))) + 1
+    assert 10 < first < 60
+    out = tmp_path / "run"
+    flags = [
+        f for name, value in changes.items() for f in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    assert cli.main(command(out, text, *flags)) == 1
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {out}: the training loss is nan at step {first}; the newest ")
+    good = (first - 1) // 10 * 10
+    assert sorted(int(path.name) for path in (out / CHECKPOINTS).iterdir()) == [good - 10, good]
+    assert f"step/{good}" in records(out)
+    assert f"step/{good + 10}" not in records(out)
+    found = read_newest(out, Saved.shape(config, variant, size), pytest.fail)
+    assert found is not None
+    assert is_finite(found[1].state)
+    before = (out / "metrics.jsonl").read_bytes()
+    assert cli.main(command(out, text, *flags)) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    assert (out / "metrics.jsonl").read_bytes() == before
 
 
 def test_another_config_and_another_text_are_refused(
@@ -159,7 +260,7 @@ def test_another_config_and_another_text_are_refused(
         (["train", ANCHOR, "--heads", "3"], ["heads", "divisor of width (128)", "got 3"]),
         (["train", ANCHOR, "--evaluations", "7"], ["evaluations", "divisor of steps", "got 7"]),
         (["compare", ANCHOR, "--losses", "entmax"], ["'entmax'", "mean 'entmax15'?"]),
-        (["train", ANCHOR.replace("shakespeare_char", "digits")], ["digits has no single model"]),
+        (["train", ANCHOR.replace("shakespeare_char", "bandit")], ["bandit has no single model"]),
         (["sample", "no-such-run"], ["'no-such-run' is not a run"]),
         (["sample", "x", "--top-p", "1.5"], ["top_p", "at most 1", "got 1.5"]),
         (["sample", "x", "--top-k", "many"], ["--top-k", "an integer", "'many'"]),
@@ -315,7 +416,7 @@ def test_a_run_without_a_checkpoint_cannot_write(
 ) -> None:
     (tmp_path / "config.json").write_bytes((finished / "config.json").read_bytes())
     assert cli.main(["sample", str(tmp_path)]) == 2
-    assert "has no checkpoint yet" in capsys.readouterr().err
+    assert "has no checkpoint to read" in capsys.readouterr().err
     config = read_config(finished)
     assert isinstance(config, ModelConfig)
     with pytest.raises(UserError, match="'Q', which the model has never seen"):

@@ -18,10 +18,12 @@ from experiments.vae.config import VaeConfig
 from experiments.vae.records import block_records
 from experiments.vae.report import write_report
 from experiments.vae.train import Figures, Progress
+from tests.experiments.browser import expect_readable
 
 VAE = str(Path(__file__).parents[3] / "configs" / "vae.py")
 TINY = """
 from experiments.vae.config import VaeConfig
+from tests.experiments.browser import expect_readable
 
 def get_config():
     return VaeConfig(
@@ -255,3 +257,8 @@ def test_help_describes_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(field_help(VaeConfig)) == set(field_types(VaeConfig))
     shown = capsys.readouterr().out
     assert all(f"--{name.replace('_', '-')}" in shown for name in field_types(VaeConfig))
+
+
+@pytest.mark.slow
+def test_the_page_is_readable_in_a_browser(finished: Path, tmp_path: Path) -> None:
+    expect_readable(finished / "report.html", tmp_path)

@@ -19,6 +19,7 @@ from experiments.words.comparison import compare
 from experiments.words.config import WordsConfig
 from experiments.words.corpus import Corpus
 from experiments.words.report import write_report
+from tests.experiments.browser import expect_readable
 from tests.experiments.words.text import write_text
 
 TINY = """
@@ -244,3 +245,8 @@ def test_a_head_that_fails_stays_in_the_table_with_the_reason(
     why = "huffman (failed): NotImplementedError: the tree is away today"
     assert why in tables.task_table(results, results["tasks"][0])
     assert "the tree is away today" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_page_is_readable_in_a_browser(finished: Path, tmp_path: Path) -> None:
+    expect_readable(finished / "report.html", tmp_path)

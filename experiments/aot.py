@@ -1,0 +1,263 @@
+"""The command `aot`: training steps compiled for a TPU that is not there, and what they need.
+
+The compiler is the one that a TPU machine has, so that a program which compiles here compiles there,
+and the memory is that of the program itself. Nothing is run, and no time is measured but that of
+compiling.
+"""
+
+import dataclasses
+import importlib.metadata
+import re
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.base_config import BaseConfig
+from experiments.collectives import collectives_of, dtypes_of, totals
+from experiments.errors import UserError, did_you_mean
+from experiments.measured import Record, layout, write_json_lines
+from experiments.overrides import Parser, add_overrides
+from experiments.steps import TrainingStep, training_steps
+from experiments.tpu_topologies import CHIPS, Topology, expect_libtpu, parse_topology, topology_of
+
+GIB, MIB = 2**30, 2**20
+# The compiler's least effort: a tenth of the time for a large model, and more memory and traffic.
+QUICK = {"exec_time_optimization_effort": -1.0}
+_EXHAUSTED = re.compile(r"RESOURCE_EXHAUSTED: (?P<why>[^\n]*)")
+_NEEDED = re.compile(r"\((?P<needed>[\d.]+)(?P<unit>[KMGT]?)\) exceeds")
+_UNITS = {"": 1, "K": 2**10, "M": MIB, "G": GIB, "T": 2**40}
+
+
+def parser(kind: type[BaseConfig]) -> ArgumentParser:
+    """Returns the parser of the command for the configs of an experiment."""
+    found = Parser(
+        prog="python -m experiments aot",
+        description="Compiles one training step of each contender for a TPU that need not be "
+        "there, and prints its memory, arithmetic and communication for one device. The batch is "
+        "split over all devices; everything else lies whole on each.",
+        epilog=f"These are the flags of the {kind.experiment}' configs; name a config of another "
+        "experiment before --help to see its own.",
+    )
+    found.add_argument("config", type=Path, help="a Python file with a function get_config()")
+    kinds = ", ".join(CHIPS)
+    found.add_argument(
+        "--topology",
+        default="v5e:2x2",
+        metavar="NAME",
+        help=f"the kind of TPU ({kinds}) and its chips [a name; default: v5e:2x2]",
+    )
+    found.add_argument(
+        "--chips-per-host",
+        metavar="SIZES",
+        help="the chips of one machine, as in 2x2 [sizes; default: 2x2, 1 where a side has one]",
+    )
+    found.add_argument(
+        "--filter", default="", metavar="TEXT", help="only contenders with this in their name"
+    )
+    found.add_argument(
+        "--quick",
+        action="store_true",
+        help="let the compiler optimise as little as it can: a larger model takes it minutes, and "
+        "a tenth of them with this, for a program that takes more memory [flag; default: no]",
+    )
+    found.add_argument(
+        "--out", type=Path, metavar="FILE", help="JSON lines [path; default: runs/aot.jsonl]"
+    )
+    add_overrides(found, kind)
+    return found
+
+
+def run(config: BaseConfig, arguments: Namespace) -> int:
+    """Compiles, prints and writes; returns 1 where a step is refused, and not for its memory."""
+    parse_topology(arguments.topology)
+    expect_libtpu()
+    topology = topology_of(arguments.topology, arguments.chips_per_host)
+    steps = _chosen(training_steps(config), arguments.filter)
+    from experiments.progress import Display
+
+    display, records = Display(), []
+    with display.stage(f"compiling for {topology.name}", len(steps), "programs"):
+        for step in steps:
+            display.start(step.name)
+            records.append(compile_step(step, topology, arguments.quick))
+            display.finish(step.name, records[-1], _shown(records[-1]))
+            display.advance(1)
+    print(table(topology, records, arguments.quick))
+    out = arguments.out or Path("runs") / "aot.jsonl"
+    write_json_lines(out, [_machine(config, topology), *records])
+    print(f"wrote {out}")
+    return int(any(record["status"] == "failed" for record in records))
+
+
+def compile_step(step: TrainingStep, topology: Topology, quick: bool = False) -> Record:
+    """Compiles a step for a topology, and returns what it needs of one device.
+
+    Args:
+      step: The step.
+      topology: The devices.
+      quick: Whether the compiler takes the least effort.
+    """
+    record: Record = {
+        "kind": "aot",
+        "name": step.name,
+        "topology": topology.name,
+        "devices": len(topology.devices),
+        "examples": step.examples,
+        "quick": quick,
+        "usable_bytes": int(topology.chip.usable * GIB),
+    }
+    lowered = lower(step, topology.devices)
+    began = time.perf_counter()
+    from jax.errors import JaxRuntimeError
+
+    try:
+        compiled = lowered.compile(compiler_options=QUICK if quick else None)
+    except JaxRuntimeError as error:
+        return {**record, **_refused(str(error)), "compile_seconds": time.perf_counter() - began}
+    return {**record, **described(compiled), "compile_seconds": time.perf_counter() - began}
+
+
+def lower(step: TrainingStep, devices: Sequence[Any]) -> Any:
+    """Returns a step as a program for some devices: its batch is split, all else is whole."""
+    import jax
+
+    from experiments.mesh import DATA, make_mesh, replicated, sharding
+
+    mesh = make_mesh(data=0, devices=devices)
+    for number in step.batch:
+        for leaf in jax.tree.leaves(step.arguments[number]):
+            if leaf.shape[0] % mesh.size:
+                raise UserError(
+                    f"--topology: expected a number of devices that divides the {leaf.shape[0]} "
+                    f"examples of a step of {step.name}, got {mesh.size}"
+                )
+    whole, split = replicated(mesh), sharding(mesh, DATA)
+    inside = [split if i in step.batch else whole for i in range(len(step.arguments))]
+    # What replaces the donated argument lies where it lay, for the next step.
+    others = len(jax.eval_shape(step.function, *step.arguments)) - 1
+    outside = (inside[step.donate[0]], *[None] * others)
+    return jax.jit(
+        step.function,
+        donate_argnums=step.donate,
+        in_shardings=tuple(inside),
+        out_shardings=outside,
+    ).lower(*step.arguments)
+
+
+def described(compiled: Any) -> Record:
+    """Returns what a compiled program needs and does on one device."""
+    memory, cost, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    sizes = {
+        "argument_bytes": memory.argument_size_in_bytes,
+        "output_bytes": memory.output_size_in_bytes,
+        "aliased_bytes": memory.alias_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "code_bytes": memory.generated_code_size_in_bytes,
+    }
+    total = sum(sizes.values()) - 2 * sizes["aliased_bytes"]
+    return {
+        "status": "compiled",
+        "why": "",
+        "fits": True,
+        **sizes,
+        "total_bytes": total,
+        "flops": cost.get("flops"),
+        "bytes_accessed": cost.get("bytes accessed"),
+        "collectives": totals(collectives_of(text)),
+        "dtypes": sorted(dtypes_of(text)),
+    }
+
+
+def _refused(message: str) -> Record:
+    """Returns the record of a program that the compiler refuses: for its memory, or as a failure.
+
+    The compiler counts arguments, results and temporaries against the memory of the chip.
+    """
+    exhausted = _EXHAUSTED.search(message)
+    if exhausted is None or "HBM" not in exhausted["why"].upper():
+        return {"status": "failed", "why": " ".join(message.split())[:500], "fits": None}
+    needed = _NEEDED.search(exhausted["why"])
+    total = int(float(needed["needed"]) * _UNITS[needed["unit"]]) if needed else None
+    return {
+        "status": "too large",
+        "why": exhausted["why"],
+        "fits": False,
+        "total_bytes": total,
+    }
+
+
+def table(topology: Topology, records: Sequence[Record], quick: bool = False) -> str:
+    """Returns the table that the command prints."""
+    chip, count = topology.chip, len(topology.devices)
+    header = [
+        *("", "arguments", "results", "temporary", "total MiB", "of HBM", "fits", "MFLOP"),
+        *("MB moved", "collectives", "KiB sent", "compile s"),
+    ]
+    notes = [
+        f"One training step on {topology.name}, {count} device{'s' * (count > 1)}; every figure is "
+        "for one of them. Results that take the place of",
+        f"arguments count once in the total. A chip has {chip.hbm} GiB ({chip.source}); the "
+        f"compiler gives a device {chip.usable:g}.",
+        "MFLOP and MB moved are XLA's estimates; it counts the body of a loop once. Nothing was "
+        "run.",
+        *(["Compiled with --quick: without it a program takes less memory."] if quick else []),
+    ]
+    bad = [f"!! {r['name']} ({r['status']}): {r['why'][:200]}" for r in records if r["why"]]
+    return "\n".join([layout(header, [_row(r) for r in records]), *notes, *bad])
+
+
+def _row(record: Record) -> list[str]:
+    total, usable = record.get("total_bytes"), record["usable_bytes"]
+    share = "–" if total is None else f"{100 * total / usable:.1f}%"
+    fits = {True: "yes", False: "NO", None: "–"}[record["fits"]]
+    name = record["name"] + (" !!" if record["why"] else "")
+    if record["status"] != "compiled":
+        shown = "–" if total is None else f"{total / MIB:,.1f}"
+        seconds = f"{record['compile_seconds']:.1f}"
+        return [name, "–", "–", "–", shown, share, fits, "–", "–", "–", "–", seconds]
+    sent = record["collectives"].values()
+    return [
+        name,
+        *(f"{record[f'{part}_bytes'] / MIB:,.1f}" for part in ("argument", "output", "temporary")),
+        f"{total / MIB:,.1f}" if total is not None else "–",
+        share,
+        fits,
+        f"{record['flops'] / 1e6:,.1f}",
+        f"{record['bytes_accessed'] / 1e6:,.1f}",
+        str(sum(kind["count"] for kind in sent)),
+        f"{sum(kind['bytes'] for kind in sent) / 2**10:,.1f}",
+        f"{record['compile_seconds']:.1f}",
+    ]
+
+
+def _shown(record: Record) -> str:
+    if record["status"] != "compiled":
+        return str(record["status"])
+    return f"{record['total_bytes'] / MIB:,.1f} MiB"
+
+
+def _chosen(steps: list[TrainingStep], text: str) -> list[TrainingStep]:
+    chosen = [step for step in steps if text in step.name]
+    if not chosen:
+        names = [step.name for step in steps]
+        raise UserError(
+            f"--filter: expected a part of one of {', '.join(names)}; got {text!r}"
+            f"{did_you_mean(text, names)}"
+        )
+    return chosen
+
+
+def _machine(config: BaseConfig, topology: Topology) -> Record:
+    from experiments import environment
+
+    return {
+        "kind": "environment",
+        **environment.describe(),
+        "libtpu": importlib.metadata.version("libtpu"),
+        "topology": topology.name,
+        "device_compiled_for": topology.devices[0].device_kind,
+        "experiment": config.experiment,
+        "config": dataclasses.asdict(config),
+    }

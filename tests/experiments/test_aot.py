@@ -1,0 +1,201 @@
+"""Programs compiled for TPUs that are not there: what they need, what they send, what is refused."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import cli, tpu_topologies
+from experiments.aot import GIB, compile_step, described, lower, table
+from experiments.bandit.config import BanditConfig
+from experiments.collectives import Collective, collectives_of, totals
+from experiments.errors import UserError
+from experiments.steps import TrainingStep, training_steps
+from experiments.tpu_topologies import CHIPS, Topology, absent_tpu, parse_topology, topology_of
+
+RINGS = str(Path(__file__).parents[2] / "configs" / "rings.py")
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def v5e() -> Topology:
+    return topology_of("v5e:2x2")
+
+
+def step_of(
+    function: Callable[..., tuple[Any, ...]], weights: tuple[int, ...], inputs: tuple[int, ...]
+) -> TrainingStep:
+    arguments = tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (weights, inputs))
+    return TrainingStep("step", function, arguments, lambda: (), (0,), inputs[0], (1,))
+
+
+def descent(weights: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def loss(weights: jax.Array) -> jax.Array:
+        return jnp.mean((inputs @ weights) ** 2)
+
+    value, gradient = jax.value_and_grad(loss)(weights)
+    return weights - 0.1 * gradient, value
+
+
+@needs_libtpu
+def test_the_gradient_is_reduced_once_and_memory_is_what_the_shapes_say(v5e: Topology) -> None:
+    record = compile_step(step_of(descent, (256, 384), (512, 256)), v5e)
+    assert (record["status"], record["fits"], record["devices"]) == ("compiled", True, 4)
+    gradient, loss = 4 * 256 * 384, 4
+    sent = record["collectives"]
+    assert set(sent) == {"all-reduce"}
+    assert sent["all-reduce"]["bytes"] == gradient + loss
+    # Whole weights, and a fourth of the examples.
+    assert record["argument_bytes"] == gradient + 4 * 512 * 256 // 4
+    assert record["aliased_bytes"] == gradient
+    assert gradient <= record["output_bytes"] < gradient + 4096
+    # Two products of [128, 256] and [256, 384] on each device.
+    assert record["flops"] == pytest.approx(2 * 2 * 128 * 256 * 384, rel=0.05)
+    assert "f64" not in record["dtypes"]
+
+
+@needs_libtpu
+def test_an_all_gather_is_seen_with_its_shape(v5e: Topology) -> None:
+    def gathered(weights: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return weights + jnp.sum(jnp.sort(inputs, axis=0)), jnp.max(inputs)
+
+    compiled = lower(step_of(gathered, (8,), (64, 128)), v5e.devices).compile()
+    found = collectives_of(compiled.as_text())
+    kinds = {collective.kind for collective in found}
+    assert kinds & {"all-gather", "all-to-all"}, kinds
+    assert totals(found) == described(compiled)["collectives"]
+
+
+@needs_libtpu
+@pytest.mark.parametrize("name", ["v5e:2x2", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1"])
+def test_what_is_larger_than_the_memory_does_not_fit(name: str) -> None:
+    topology = topology_of(name)
+    usable = topology.chip.usable
+
+    def first(weights: jax.Array, inputs: jax.Array) -> tuple[jax.Array]:
+        return (weights + inputs[0, 0],)
+
+    def of_gib(size: float) -> dict[str, Any]:
+        rows = len(topology.devices) * int(size * GIB / 4 / 1024)
+        return compile_step(step_of(first, (8,), (rows, 1024)), topology)
+
+    below, above = of_gib(usable - 0.1), of_gib(usable + 0.1)
+    assert (below["fits"], above["fits"]) == (True, False)
+    # The compiler says itself how much there is.
+    assert above["status"] == "too large"
+    assert f"exceeds available HBM ({usable:.2f}G)" in above["why"]
+    assert above["total_bytes"] == pytest.approx((usable + 0.1) * GIB, rel=1e-3)
+    shown = table(topology, [below, above])
+    assert "NO" in shown
+    assert above["why"][:200] in shown
+
+
+@needs_libtpu
+def test_every_policy_compiles_and_sends_no_data(v5e: Topology) -> None:
+    config = BanditConfig(policies=("softmax_0.5", "ucb_2"), problems=64)
+    records = [compile_step(step, v5e, quick=True) for step in training_steps(config)]
+    assert [record["status"] for record in records] == ["compiled"] * 3
+    # A solver that goes on until every problem is done may ask the other devices for that.
+    assert all(sum(k["bytes"] for k in r["collectives"].values()) <= 16 for r in records)
+
+
+@needs_libtpu
+def test_the_command_prints_a_table_and_writes_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, out = dict(os.environ), tmp_path / "lines.jsonl"
+    given = ["aot", RINGS, "--filter", "softmax", "--quick", "--out", str(out), "--seeds", "2"]
+    assert cli.main(given) == 0
+    assert dict(os.environ) == before
+    shown = capsys.readouterr().out
+    assert "One training step on v5e:2x2, 4 devices" in shown
+    machine, record = (json.loads(line) for line in out.read_text().splitlines())
+    assert (machine["kind"], machine["device_compiled_for"]) == ("environment", "TPU v5 lite")
+    assert (record["name"], record["fits"], record["examples"]) == ("softmax", True, 2 * 64)
+    assert set(record["collectives"]) == {"all-reduce"}
+
+
+@needs_libtpu
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--topology", "v5f:2x2"], "did you mean 'v5e:2x2'?"),
+        (["--topology", "v5e"], "expected sizes as in v5e:AxB, got 'v5e'"),
+        (["--topology", "v5p:2x2"], "expected sizes as in v5p:AxBxC"),
+        (["--topology", "v5e:3x3"], "libtpu has no 'v5e:3x3'"),
+        (["--topology", "v5e:16x16"], "divides the 64 examples of a step of softmax, got 256"),
+        (["--chips-per-host", "2by2"], "--chips-per-host: expected sizes as in 2x2"),
+        (["--filter", "sofmax"], "did you mean 'softmax'?"),
+        (["--topologies", "v5e:2x2"], "unknown flag '--topologies'; did you mean '--topology'?"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["aot", RINGS, "--seeds", "2", *flags]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("error: ")
+    assert said in lines[-1]
+
+
+def test_without_libtpu_one_line_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tpu_topologies.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["aot", RINGS]) == 2
+    assert "pip install 'softmax-variants[aot]'" in capsys.readouterr().err
+
+
+def test_one_chip_is_a_topology_and_bounds_have_three_sizes() -> None:
+    assert parse_topology("v6e:4x8") == (CHIPS["v6e"], (4, 8))
+    assert tpu_topologies.parse_bounds("2x4") == (2, 4, 1)
+    with pytest.raises(UserError, match="--chips-per-host"):
+        tpu_topologies.parse_bounds("2x2x1x1")
+
+
+@needs_libtpu
+def test_a_topology_may_have_one_chip_or_many_hosts() -> None:
+    assert len(topology_of("v5e:1x1").devices) == 1
+    hosts = {device.process_index for device in topology_of("v5e:4x4").devices}
+    assert len(hosts) == 4
+    whole = topology_of("v5e:4x4", chips_per_host="2x4")
+    assert len({device.process_index for device in whole.devices}) == 2
+
+
+def test_the_environment_is_restored_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TPU_ACCELERATOR_TYPE", raising=False)
+    before = dict(os.environ)
+    with pytest.raises(KeyError), absent_tpu():
+        assert os.environ["TPU_ACCELERATOR_TYPE"]
+        raise KeyError
+    assert dict(os.environ) == before
+
+
+HLO = """
+  %all-reduce.19 = (f32[768]{0:T(1024)S(1)}, bf16[2,3]{1,0:T(8,128)}) all-reduce(%a, %b), to_apply=%x
+  ROOT %ag = (f32[8]{0}, f32[32]{0}) all-gather-start(%c), dimensions={0}
+  %done = f32[32]{0} all-gather-done(%ag)
+  %p.3 = (pred[64]{0:T(512)(128)(4,1)S(1)}, pred[64]{0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%d)
+  %two = ((f32[8]{0}, s4[3]{0}), (f32[16]{0}, s4[6]{0})) all-gather-start(%e, %f), dimensions={0}
+  %r = f32[4]{0} reduce-scatter(%g), to_apply=%x
+  %get = f32[768]{0} get-tuple-element(%all-reduce.19), index=0, metadata={op_name="all-gather(x)"}
+"""  # noqa: E501
+
+
+def test_collectives_are_counted_once_with_the_bytes_of_their_results() -> None:
+    found = collectives_of(HLO)
+    assert found[1] == Collective("all-gather", 4 * 32, (("f32", (32,)),))
+    assert totals(found) == {
+        "all-reduce": {"count": 1, "bytes": 4 * 768 + 2 * 6},
+        "all-gather": {"count": 2, "bytes": 4 * 32 + 4 * 16 + 3},
+        "reduce-scatter": {"count": 1, "bytes": 16},
+        "collective-permute": {"count": 1, "bytes": 64},
+    }
