@@ -130,9 +130,9 @@ def test_a_step_goes_on_from_its_own_result() -> None:
     assert seen[0].is_deleted(), "the first state was given away"
 
 
-def fails(message: str) -> Callable[..., Any]:
+def fails(error: Exception) -> Callable[..., Any]:
     def function(x: jax.Array) -> jax.Array:
-        raise NotImplementedError(message)
+        raise error
 
     return function
 
@@ -140,15 +140,23 @@ def fails(message: str) -> Callable[..., Any]:
 def test_a_program_that_fails_is_recorded_beside_the_others() -> None:
     x = (jnp.ones(3),)
     cases = (
-        Case("reference", "jax", fails("not\nhere"), lambda: x),
+        Case("reference", "jax", fails(NotImplementedError("not\nhere")), lambda: x),
         Case("other", OURS, jnp.tanh, lambda: x),
+        Case("peer", "optax", fails(TypeError("float32")), lambda: x),
     )
-    failed, other = measure(Group("test", FORWARD, {}, "float32", cases), 1, 0, ROOFS, Display())
+    failed, other, peer = measure(
+        Group("test", FORWARD, {}, "float32", cases), 1, 0, ROOFS, Display()
+    )
     assert failed["error"] == "NotImplementedError: not here"
     assert "milliseconds" not in failed
     assert other["error"] is None
     assert other["milliseconds"] > 0
     assert other["ratio"] is None, "there is nothing to compare with"
+    assert peer["error"] == "TypeError: float32"
+    # A mistake in the library's own code is no figure.
+    mistake = (Case("ours", OURS, fails(TypeError("mistake")), lambda: x),)
+    with pytest.raises(TypeError, match="mistake"):
+        measure(Group("test", FORWARD, {}, "float32", mistake), 1, 0, ROOFS, Display())
 
 
 @pytest.fixture
