@@ -178,7 +178,9 @@ def groups() -> dict[str, tuple[Mapping[str, Callable[..., Any]], tuple[Any, ...
             {
                 "cross-entropy": fused_program(sv.linear_cross_entropy, block_size=16),
                 "entmax": fused_program(sv.linear_entmax_loss, block_size=16),
-                "in batch": fused_program(sv.in_batch_softmax_loss, correction="none"),
+                "in batch": fused_program(
+                    sv.in_batch_softmax_loss, log_prob=np.full(ROWS, -3.0, np.float32)
+                ),
             },
             (HIDDEN, LABELS, TABLE),
         ),
