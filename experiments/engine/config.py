@@ -39,7 +39,7 @@ class EngineConfig(BaseConfig):
       confidence: Level of all intervals.
       speed_rounds: Interleaved rounds in which the steps per second are timed; 0 leaves it out.
       checkpoint_seconds: A state is saved when so much time has passed since the last one.
-      mesh_seeds: Devices that share the repetitions.
+      mesh_seeds: Devices that share the repetitions; 0 means as many as share them evenly.
       mesh_data: Devices that share the examples of a batch; 0 means all that are left.
       mesh_classes: Devices that share the classes, where the task divides its weights.
     """
@@ -66,7 +66,7 @@ class EngineConfig(BaseConfig):
     confidence: float = 0.95
     speed_rounds: int = 5
     checkpoint_seconds: float = 30.0
-    mesh_seeds: int = 1
+    mesh_seeds: int = 0
     mesh_data: int = 1
     mesh_classes: int = 1
 
@@ -122,10 +122,16 @@ class EngineConfig(BaseConfig):
         counts = ("seeds", "steps", "evaluations", "batch_size", "trials", "tuning_seeds")
         for name in counts:
             self.expect(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("first_seed", "warmup", "tuning_steps", "speed_rounds", "mesh_data"):
+        for name in (
+            "first_seed",
+            "warmup",
+            "tuning_steps",
+            "speed_rounds",
+            "mesh_seeds",
+            "mesh_data",
+        ):
             self.expect(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("mesh_seeds", "mesh_classes"):
-            self.expect(name, getattr(self, name) >= 1, "1 or more")
+        self.expect("mesh_classes", self.mesh_classes >= 1, "1 or more")
         if self.steps % self.evaluations:
             raise UserError(
                 f"evaluations: expected a divisor of steps ({self.steps}), got {self.evaluations}"

@@ -1,7 +1,9 @@
 """The mesh of a comparison, checked before its run begins."""
 
+import math
 from collections.abc import Sequence
 
+import jax
 from jax.sharding import Mesh
 
 from experiments import mesh as meshes
@@ -12,7 +14,8 @@ from experiments.errors import UserError
 
 def mesh_of(config: EngineConfig, task: Task, variants: Sequence[Variant]) -> Mesh:
     """Returns the mesh of a config; what its devices cannot share evenly is a UserError."""
-    mesh = meshes.make_mesh(config.mesh_seeds, config.mesh_data, config.mesh_classes)
+    seeds = config.mesh_seeds or _seeds_of(config, jax.device_count())
+    mesh = meshes.make_mesh(seeds, config.mesh_data, config.mesh_classes)
     meshes.expect_divides(mesh, meshes.SEEDS, config.seeds, "seeds")
     if config.trials > 1:
         models = config.trials * config.tuning_seeds
@@ -21,6 +24,16 @@ def mesh_of(config: EngineConfig, task: Task, variants: Sequence[Variant]) -> Me
     if mesh.shape[meshes.CLASSES] > 1:
         _expect_shared(mesh, config, task, variants)
     return mesh
+
+
+def _seeds_of(config: EngineConfig, devices: int) -> int:
+    """Returns the largest number of the devices left that share all that is trained at once."""
+    if config.mesh_data == 0:
+        return 1
+    left = devices // (config.mesh_data * config.mesh_classes)
+    models = math.gcd(config.seeds, config.trials * config.tuning_seeds)
+    even = models if config.trials > 1 else config.seeds
+    return max((n for n in range(1, left + 1) if even % n == 0), default=1)
 
 
 def _expect_shared(

@@ -50,7 +50,7 @@ def assert_same(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
 
 
 def config_on(**sizes: Any) -> EngineConfig:
-    return dataclasses.replace(get_config(), **sizes)
+    return dataclasses.replace(get_config(), **({"mesh_seeds": 1} | sizes))
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,21 @@ def test_devices_for_classes_that_no_weight_has_are_an_error() -> None:
     message = "mesh_classes: expected 1, for Rings.partition shares no weights, got 2"
     with pytest.raises(UserError, match=message):
         mesh_of(config, config.make_task(), config.make_variants())
+
+
+@pytest.mark.parametrize(
+    ("changes", "seeds"),
+    [
+        ({}, 4),
+        ({"mesh_data": 4}, 2),
+        ({"mesh_data": 0}, 1),
+        ({"seeds": 3}, 3),
+        ({"trials": 3, "tuning_seeds": 2}, 2),
+    ],
+)
+def test_seeds_are_shared_by_as_many_devices_as_can(changes: dict[str, int], seeds: int) -> None:
+    config = config_on(mesh_seeds=0, **changes)
+    assert mesh_of(config, config.make_task(), config.make_variants()).shape["seeds"] == seeds
 
 
 @pytest.mark.parametrize("name", ["linear", "sparse"])
