@@ -1,5 +1,6 @@
 """The blocks of a run: which are missing, and how one is made even where it fails."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -60,6 +61,8 @@ def attempt(
     display.start(block)
     try:
         records = work()
+        # What JSON cannot hold fails this block, and not the run.
+        json.dumps(records, allow_nan=False)
     except UserError:
         # What a user can mend, such as a full disk, is mended and the command repeated.
         raise

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import os
 import shlex
 import sys
@@ -25,7 +26,7 @@ _DESCRIPTION = """\
 Experiments with softmax variants.
 
   compare CONFIG   train every contender on real data, compare them, write a report
-  train CONFIG     train one language model, with one attention normaliser and one loss
+  train CONFIG     train one variant, or one language model, without tuning
   sample RUN       write text with a model that `train` made
   report PATH...   make the report of a run again; put several, or benchmarks, side by side
   list [CONFIG]    print the experiments, or who takes part in one of them
@@ -271,15 +272,18 @@ def _aot(given: list[str]) -> int:
 
 def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
     """Returns the config of one variant, with one seed unless told."""
-    if config.variants and arguments.variant:
+    if "variants" in vars(arguments) and arguments.variant:
         raise UserError("--variant, --variants: expected one of the two flags")
     chosen = arguments.variant or (config.variants or (config.make_variants()[0].name,))[0]
-    if len(config.variants) > 1:
+    if len(config.variants) > 1 and not arguments.variant:
         raise UserError(f"variants: expected one name for `train`, got {config.variants}")
     changes: dict[str, Any] = {} if "seeds" in vars(arguments) else {"seeds": 1}
-    if arguments.learning_rate is not None:
+    rate = arguments.learning_rate
+    if rate is not None:
+        if not 0 < rate < math.inf:
+            raise UserError(f"--learning-rate: expected a positive number, got {rate}")
         rates = ("learning_rate_low", "learning_rate_high")
-        changes |= dict.fromkeys(rates, arguments.learning_rate)
+        changes |= dict.fromkeys(rates, rate)
     one = config.of_one(chosen, **changes)
     one.chosen_variants()
     return one
@@ -358,7 +362,7 @@ def _report_runs(arguments: Namespace) -> int:
 def _write(path: Path) -> int:
     from experiments.running import write_report
 
-    tables = distributed.on_writer(lambda: write_report(path))
+    tables = write_report(path)
     if distributed.is_writer():
         _print_tables(tables)
         print(f"report: {path / 'report.html'}")

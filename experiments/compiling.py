@@ -1,7 +1,7 @@
 """Programs that are compiled while others run, and how many steps one call of them takes."""
 
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -20,6 +20,12 @@ class AheadOfTime(Generic[_Key, _Program]):
     def get(self, key: _Key) -> _Program:
         """Returns the compiled program; an error while compiling it is raised here."""
         return self._programs[key].result()
+
+    def wait(self, advance: Callable[[int], None]) -> None:
+        """Returns when all are compiled; what went wrong is kept for `get`."""
+        for program in as_completed(self._programs.values()):
+            program.exception()
+            advance(1)
 
     def close(self) -> None:
         """Drops what has not been started; what is being compiled ends by itself."""

@@ -40,6 +40,8 @@ _NEEDS = {
 _SHUTDOWN_SECONDS = 300
 # Process 0 takes the coordinator with it: the others first get to say their own error.
 _GRACE_SECONDS = 1.0
+# Not empty while process 0 does what `on_writer` was given.
+_writing: list[bool] = []
 
 
 @dataclass(frozen=True)
@@ -181,12 +183,18 @@ def on_writer(work: Callable[[], _T]) -> _T:
     """
     if not is_distributed():
         return work()
+    if _writing:
+        # The others would take what the inner work sends for the outcome of the outer.
+        raise RuntimeError("on_writer: expected no call of it inside its own work")
     outcome: dict[str, Any] = {}
     if is_writer():
+        _writing.append(True)
         try:
             outcome = {"value": work()}
         except (UserError, RunFailed) as error:
             outcome = {"error": str(error), "failed": isinstance(error, RunFailed)}
+        finally:
+            _writing.clear()
     outcome = from_writer(outcome)
     if "error" in outcome:
         raise (RunFailed if outcome["failed"] else UserError)(outcome["error"])

@@ -64,7 +64,9 @@ def add_overrides(
         many = typing.get_origin(kind) is tuple
         default = getattr(defaults, name)
         shown = (" ".join(map(str, default)) if many else str(default)) or "none"
-        text = f"{help_of[name]} [{describe_type(kind)}; default: {shown}]"
+        text = (
+            f"{help_of.get(name, name.replace('_', ' '))} [{describe_type(kind)}; default: {shown}]"
+        )
         group.add_argument(
             flag(name),
             dest=name,

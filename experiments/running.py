@@ -10,7 +10,6 @@ from pathlib import Path
 from experiments import distributed
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
-from experiments.distributed import on_writer
 from experiments.engine.config import EngineConfig
 from experiments.errors import UserError
 from experiments.progress import Display
@@ -99,7 +98,7 @@ def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[
             from experiments.engine import comparison as engine
 
             trained = engine.train(config, path, display)
-            return trained, on_writer(lambda: write_report(path))
+            return trained, write_report(path)
         case ShakespeareConfig():
             from experiments.shakespeare import training
 

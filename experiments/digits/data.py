@@ -66,12 +66,18 @@ def load_images() -> tuple[Float[np.ndarray, "images features"], Int[np.ndarray,
     return (images / 16.0).astype(np.float32), labels.astype(np.int32)
 
 
-def split(labels: Int[np.ndarray, " images"], config: Sampling, seed: int) -> Parts:
-    """Returns a split in which each part has the classes in the proportions of the whole."""
+def split(
+    labels: Int[np.ndarray, " images"], config: Sampling, seed: int, test_seed: int | None = None
+) -> Parts:
+    """Returns a split in which each part has the classes in the proportions of the whole.
+
+    With a seed of its own the test part is the same for every seed.
+    """
     state = int(generator(seed, "split").integers(2**32))
+    of_test = state if test_seed is None else int(generator(test_seed, "split").integers(2**32))
     rows = np.arange(labels.size)
     rest, test = train_test_split(
-        rows, test_size=config.test_fraction, stratify=labels, random_state=state
+        rows, test_size=config.test_fraction, stratify=labels, random_state=of_test
     )
     share = config.validation_fraction / (1.0 - config.test_fraction)
     train, validation = train_test_split(
@@ -80,10 +86,12 @@ def split(labels: Int[np.ndarray, " images"], config: Sampling, seed: int) -> Pa
     return Parts(np.sort(train), np.sort(validation), np.sort(test))
 
 
-def parts_of(labels: Int[np.ndarray, " images"], config: Sampling, seed: int) -> Parts:
+def parts_of(
+    labels: Int[np.ndarray, " images"], config: Sampling, seed: int, test_seed: int | None = None
+) -> Parts:
     """Returns the split of a seed; fractions and batches that do not fit are a UserError."""
     try:
-        parts = split(labels, config, seed)
+        parts = split(labels, config, seed, test_seed)
     except ValueError as error:
         raise UserError(f"test_fraction, validation_fraction: no stratified split: {error}") from (
             error

@@ -6,15 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from experiments.digits.contenders import REFERENCE, Contender, Program
+from experiments.digits.contenders import REFERENCE, Program
 from softmax_variants import log_softmax
 from softmax_variants.variants import VARIANTS
-
-
-def fixed_parameters(contender: Contender) -> dict[str, Array]:
-    """Returns the parameters that are not learned, as arrays: their values are not compiled in."""
-    given = sorted(contender.parameters.items())
-    return {name: jnp.asarray(value, jnp.float32) for name, value in given}
 
 
 def parameters_of(

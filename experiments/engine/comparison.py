@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import math
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from experiments.engine.candidates import Candidate, candidates
 from experiments.engine.config import EngineConfig
 from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, compile_programs
-from experiments.engine.task import Judgement, Task, Variant, first_metric
+from experiments.engine.task import Judgement, Split, Task, Variant, first_metric
 from experiments.engine.training import Progress, Saved, Training, models_of
 from experiments.errors import RunFailed, UserError
 from experiments.interrupts import stop_on_signals
@@ -35,7 +37,13 @@ SPEED, STATES = "speed", "states"
 Key = tuple[tuple[Any, ...], int, int]
 
 
-def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bool = False) -> bool:
+def compare(
+    config: EngineConfig,
+    path: Path,
+    display: Display,
+    retry_failed: bool = False,
+    alone: bool = False,
+) -> bool:
     """Runs what is missing of a comparison; returns False where nothing was.
 
     Args:
@@ -43,13 +51,14 @@ def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bo
       path: The run directory, new or of the same config.
       display: Where progress is shown.
       retry_failed: Whether variants that failed earlier are tried again.
+      alone: Whether this is `train`: states are kept, and one that is not finite ends it.
     """
     variants, task = config.chosen_variants(), config.make_task()
     check_task(task, config)
     mesh = mesh_of(config, task, variants)
     with open_run(config, path, display, budget(config, mesh), "variant") as run:
         missing = [v for v in variants if is_missing(run, v.name, retry_failed)]
-        timed = not config.speed_rounds or SPEED in run.blocks
+        timed = not config.speed_rounds or (SPEED in run.blocks and not missing)
         if not missing and timed:
             return False
         if len(missing) < len(variants):
@@ -64,7 +73,10 @@ def compare(config: EngineConfig, path: Path, display: Display, retry_failed: bo
             for key in dict.fromkeys(keys)
         }
         with closing(AheadOfTime(jobs)) as programs:
-            work = Comparison(run, task, mesh, programs, display, retry_failed)
+            work = Comparison(run, task, mesh, programs, display, alone)
+            # Compiling beside training would slow down whoever comes first.
+            with display.stage("compiling", len(jobs), "programs"):
+                programs.wait(display.advance)
             with display.stage("training", len(missing) * steps_of(config), "steps"):
                 for variant in missing:
                     work.make(variant)
@@ -80,7 +92,7 @@ def train(config: EngineConfig, path: Path, display: Display) -> bool:
     checkpoint is the last state that was good.
     """
     (variant,) = config.chosen_variants()
-    done = compare(config, path, display, retry_failed=True)
+    done = compare(config, path, display, retry_failed=True, alone=True)
     ending = distributed.on_writer(lambda: read_run(path, EngineConfig)[1][variant.name][-1])
     if ending["status"] in ("diverged", "failed"):
         raise RunFailed(f"{path}: {variant.name} {ending['status']}: {ending['why']}")
@@ -134,7 +146,7 @@ class Comparison:
       mesh: What it is trained on.
       programs: The compiled programs.
       display: Where progress is shown.
-      again: Whether what failed is tried again.
+      alone: Whether this is `train`.
     """
 
     run: RunDirectory[EngineConfig]
@@ -142,7 +154,7 @@ class Comparison:
     mesh: Mesh
     programs: AheadOfTime[Key, Programs]
     display: Display
-    again: bool
+    alone: bool
 
     @property
     def config(self) -> EngineConfig:
@@ -151,12 +163,33 @@ class Comparison:
 
     def make(self, variant: Variant) -> None:
         """Tunes, trains and tests a variant; one that fails leaves a block that says why."""
-        name, common = variant.name, {"contender": variant.name}
-        if self.config.trials > 1 and is_missing(self.run, f"tune/{name}", self.again):
-            work = functools.partial(self._tune, variant)
-            attempt(self.run, f"tune/{name}", common, work, self.display, lambda _: "")
-        work = functools.partial(self._train, variant)
-        attempt(self.run, name, common, work, self.display, self._shown)
+        tune = f"tune/{variant.name}"
+        if self.config.trials > 1 and is_missing(self.run, tune, retry_failed=True):
+            self._attempt(tune, variant, self._tune, lambda _: "")
+        self._attempt(variant.name, variant, self._train, self._shown)
+
+    def _attempt(
+        self,
+        block: str,
+        variant: Variant,
+        work: Callable[[Variant], list[Record]],
+        shown: Callable[[Sequence[Record]], str],
+    ) -> None:
+        """Makes a block; nothing goes on from the states of what is finished or has failed."""
+        states = self.run.path / STATES / block
+
+        def guarded() -> list[Record]:
+            try:
+                return work(variant)
+            except Exception as error:
+                if not isinstance(error, UserError) and not distributed.is_distributed():
+                    # What failed may be mended, and is then trained from the beginning.
+                    _remove(states)
+                raise
+
+        attempt(self.run, block, {"contender": variant.name}, guarded, self.display, shown)
+        if not self.alone:
+            distributed.on_writer(lambda: _remove(states))
 
     def _shown(self, records: Sequence[Record]) -> str:
         metric, _ = first_metric(self.task)
@@ -182,7 +215,7 @@ class Comparison:
         tried = candidates(self.config, variant)
         training = self.training(variant, tried, tuning=True)
         saved = self._trained(training, f"tune/{variant.name}", lambda _: None)
-        judged = training.judge(saved.state.params, "validation")
+        judged = self._judged(training, saved, "validation")
         seeds = self.config.tuning_seeds
         records: list[Record] = [
             {"kind": "trial", "trial": i // seeds, "seed": int(training.models.seeds[i])}
@@ -212,7 +245,9 @@ class Comparison:
 
         saved = self._trained(training, variant.name, evaluate)
         params, lost = saved.state.params, meshes.fetch(saved.state.lost)
-        records = self._tests(training, params)
+        # Where one that is lost has ended all, the others are not what they would have become.
+        early = self.alone and bool((lost != NEVER).any())
+        records = [] if early else self._tests(training, saved)
         status, why = self._ending(training, lost, params)
         programs = training.programs
         return [
@@ -255,7 +290,7 @@ class Comparison:
                 waited = time.perf_counter() - since
                 late = distributed.any_process(waited >= self.config.checkpoint_seconds)
                 asked = stop.agreed()
-                if asked or late or (self._alone and progress.train_loss is not None):
+                if asked or late or (self.alone and progress.train_loss is not None):
                     kept.save(progress.step, saved)
                     since = time.perf_counter()
                 if asked:
@@ -264,23 +299,18 @@ class Comparison:
                     stop.leave()
         return saved
 
-    @property
-    def _alone(self) -> bool:
-        """Whether this is the training of one variant by `train`."""
-        return self.config.trials == 1 and len(self.config.variants) == 1
-
     def _lost(self, saved: Saved) -> bool:
         """Says whether training ends: no model is finite any more, or one of `train` is not."""
         lost = meshes.fetch(saved.state.lost) != NEVER
-        return bool(lost.any() if self._alone else lost.all())
+        return bool(lost.any() if self.alone else lost.all())
 
     def _note(self, variant: Variant, training: Training, progress: Progress) -> None:
         """Writes an evaluation, unless it is there already."""
         block = f"{variant.name}/{progress.step}"
-        if block in self.run.blocks:
+        if block in self.run.blocks and outcome(self.run, variant.name) != "failed":
             return
         assert progress.train_loss is not None
-        judged = training.judge(progress.saved.state.params, "validation")
+        judged = self._judged(training, progress.saved, "validation")
         flops = training.programs.flops
         common = {
             "kind": "evaluation",
@@ -299,8 +329,17 @@ class Comparison:
         ]
         self.run.append(block, records)
 
-    def _tests(self, training: Training, params: Any) -> list[Record]:
-        judged, learned = training.judge(params, "test"), training.learned(params)
+    def _judged(self, training: Training, saved: Saved, split: Split) -> list[Judgement]:
+        """Returns how good the models are; what is lost has no figures, whatever it predicts."""
+        lost = meshes.fetch(saved.state.lost) != NEVER
+        return [
+            one._replace(metrics=dict.fromkeys(one.metrics, math.nan)) if gone else one
+            for one, gone in zip(training.judge(saved.state.params, split), lost, strict=True)
+        ]
+
+    def _tests(self, training: Training, saved: Saved) -> list[Record]:
+        judged = self._judged(training, saved, "test")
+        learned = training.learned(saved.state.params)
         return [
             {"kind": "test", "seed": int(seed), "metrics": _finite(one.metrics), **one.details}
             | ({"learned": _finite(numbers)} if numbers else {})
@@ -340,7 +379,10 @@ class Comparison:
 
 
 def check_task(task: Task, config: EngineConfig) -> None:
-    """Raises a UserError where the batches of a task do not have the rows that the config wants."""
+    """Raises a UserError where the engine cannot train a task as the config wants it."""
+    metric, direction = first_metric(task)
+    if direction == "neither" and config.trials > 1:
+        raise UserError(f"metrics: the first one chooses the candidate, and {metric} has no better")
     for leaf in jax.tree.leaves(task.batch(config.first_seed, 0)):
         rows = np.shape(leaf)[:1]
         if rows != (config.batch_size,):
@@ -350,11 +392,14 @@ def check_task(task: Task, config: EngineConfig) -> None:
             )
 
 
+def _remove(states: Path) -> None:
+    if states.exists():
+        shutil.rmtree(states)
+
+
 def best(task: Task, judged: Sequence[Judgement], seeds: int) -> int | None:
     """Returns the candidate with the best mean of the first metric; None if none is finite."""
     metric, direction = first_metric(task)
-    if direction == "neither":
-        raise UserError(f"metrics: the first one chooses the candidate, and {metric} has no better")
     values = np.asarray([one.metrics[metric] for one in judged], np.float64).reshape(-1, seeds)
     means = values.mean(axis=1) * (1.0 if direction == "lower" else -1.0)
     return (
@@ -364,5 +409,8 @@ def best(task: Task, judged: Sequence[Judgement], seeds: int) -> int | None:
     )
 
 
-def _finite(numbers: dict[str, float]) -> Record:
-    return {name: finite(value) for name, value in numbers.items()}
+def _finite(numbers: Mapping[str, Any]) -> Record:
+    return {
+        name: [finite(v) for v in np.ravel(value)] if np.ndim(value) else finite(value)
+        for name, value in numbers.items()
+    }

@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from experiments.base_config import BaseConfig
 from experiments.errors import UserError, did_you_mean
 
+# What a run's records and folders call other things than a variant.
+_TAKEN = ("speed", "tune")
 # jax takes seconds to import, which `--help` should not wait for.
 if TYPE_CHECKING:
     from experiments.engine.task import Task, Variant
@@ -90,7 +93,7 @@ class EngineConfig(BaseConfig):
 
     def chosen_variants(self) -> "list[Variant]":
         """Returns the variants that the config names, in the order of the experiment."""
-        known = {variant.name: variant for variant in self.make_variants()}
+        known = self._known()
         for name in self.variants:
             if name not in known:
                 raise UserError(
@@ -100,10 +103,26 @@ class EngineConfig(BaseConfig):
         wanted = self.variants or tuple(known)
         return [variant for name, variant in known.items() if name in wanted]
 
+    def _known(self) -> "dict[str, Variant]":
+        """Returns all variants by name; names that a run cannot hold are a UserError."""
+        made = self.make_variants()
+        for variant in made:
+            if not re.fullmatch(r"\w[\w.+-]*", variant.name) or variant.name in _TAKEN:
+                raise UserError(
+                    "variants: expected names of letters, digits and _.+-, other than "
+                    f"{' and '.join(_TAKEN)}, got {variant.name!r}"
+                )
+        known = {variant.name: variant for variant in made}
+        if len(known) < len(made):
+            names = [variant.name for variant in made]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UserError(f"variants: expected different names, got {twice!r} twice")
+        return known
+
     def with_reference(self) -> "EngineConfig":
         """Returns the config with all its variants by name, the reference among them."""
         chosen = {variant.name for variant in self.chosen_variants()}
-        known = [variant.name for variant in self.make_variants()]
+        known = list(self._known())
         return dataclasses.replace(
             self, variants=tuple(name for name in known if name in chosen or name == known[0])
         )
@@ -136,6 +155,10 @@ class EngineConfig(BaseConfig):
             raise UserError(
                 f"evaluations: expected a divisor of steps ({self.steps}), got {self.evaluations}"
             )
+        tuned = self.steps_of_tuning
+        if self.trials > 1 and tuned > self.evaluations and tuned % self.evaluations:
+            expected = f"a multiple of evaluations ({self.evaluations})"
+            raise UserError(f"tuning_steps: expected {expected}, got {tuned}")
         for name in ("weight_decay", "clip", "checkpoint_seconds"):
             self.expect(name, 0 <= getattr(self, name) < math.inf, "0 or more")
         self.expect("learning_rate_low", self.learning_rate_low > 0, "a positive number")

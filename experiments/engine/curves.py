@@ -39,7 +39,7 @@ def curves(records: Sequence[Record], seeds: Sequence[int], confidence: float) -
     places = {axis: [_mean([r[axis] for r in row]) for row in rows] for axis in AXES}
     return {
         **places,
-        "seconds": _added_up(places["seconds"]),
+        "seconds": _never_falling(places["seconds"]),
         "metrics": {n: _series(values, seeds, confidence) for n, values in of_metric.items()},
         "lost_at": lost_at,
     }
@@ -54,15 +54,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(there)) if there else None
 
 
-def _added_up(seconds: Sequence[float | None]) -> list[float | None]:
-    """Returns seconds that go on where a run was continued: each process counts its own from 0."""
+def _never_falling(seconds: Sequence[float | None]) -> list[float | None]:
+    """Returns seconds that never fall: a process that goes on may be faster than the one before."""
     found: list[float | None] = []
-    before = last = 0.0
+    most = 0.0
     for value in seconds:
-        if value is not None:
-            before += last if value < last else 0.0
-            last = value
-        found.append(None if value is None else before + value)
+        most = max(most, value or 0.0)
+        found.append(None if value is None else most)
     return found
 
 

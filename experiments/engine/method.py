@@ -17,7 +17,7 @@ def method_of(results: Figures) -> list[str]:
         "differences are paired.",
         _budget(results),
         f"Training: {config['steps']:,} {config['optimizer']} steps of {config['batch_size']:,} "
-        f"examples, {config['schedule']} schedule. Test data have a part in no choice.",
+        f"examples, {config['schedule']} schedule. No candidate is chosen on test data.",
         f"Intervals are {level}, Student’s t over seeds. Differences to "
         f"<code>{results['reference']}</code> have simultaneous {level} intervals for each metric "
         f"(Bonferroni over {results['comparisons']} contenders), and better or worse is only said "

@@ -96,7 +96,8 @@ def optimizer(config: EngineConfig) -> optax.GradientTransformation:
 def factors_of(config: EngineConfig, steps: int) -> np.ndarray:
     """Returns the factor on the learning rate at each of so many steps."""
     number = np.arange(steps)
-    warmup = min(config.warmup, steps // 2)
+    # Fewer steps, as tuning may have, warm up for the same share of them.
+    warmup = config.warmup * steps // config.steps
     along = (number - warmup) / (steps - warmup)
     falling = 0.5 * (1.0 + np.cos(np.pi * along)) if config.schedule == "cosine" else 1.0
     rising = (number + 1) / (warmup + 1)

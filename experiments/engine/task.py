@@ -80,6 +80,7 @@ class Variant:
             "about": self.about,
             "map": self.map or next(iter(names), ""),
             "fixed": {name: np.asarray(value).tolist() for name, value in self.fixed.items()},
+            "tuned": {name: dataclasses.asdict(one) for name, one in self.tuned.items()},
         }
 
     @property
@@ -155,13 +156,3 @@ class Task(abc.ABC):
 def first_metric(task: Task) -> tuple[str, Direction]:
     """Returns the metric that tuning goes by."""
     return next(iter(task.metrics.items()))
-
-
-def rows_of_step(rows: int, batch_size: int, rng_of_epoch: Any, step: int) -> np.ndarray:
-    """Returns the rows of a step: each epoch is one permutation, its incomplete end is left out.
-
-    `rng_of_epoch(epoch)` gives the epoch's NumPy generator.
-    """
-    epoch, place = divmod(step, rows // batch_size)
-    order: np.ndarray = rng_of_epoch(epoch).permutation(rows)
-    return order[place * batch_size : (place + 1) * batch_size].astype(np.int32)

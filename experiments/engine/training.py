@@ -121,11 +121,11 @@ class Training:
             for m in range(len(examples))
         ]
 
-    def learned(self, params: Any) -> list[dict[str, float]]:
-        """Returns what each model learned besides its weights."""
+    def learned(self, params: Any) -> list[dict[str, Any]]:
+        """Returns what each model learned besides its weights: numbers, or lists of them."""
         found = meshes.fetch(self.programs.learned(params))
         count = len(self.models.seeds)
-        return [{name: float(values[m]) for name, values in found.items()} for m in range(count)]
+        return [{n: np.asarray(v[m]).tolist() for n, v in found.items()} for m in range(count)]
 
     def moved(self, params: Any) -> bool:
         """Says whether training moved any weight."""

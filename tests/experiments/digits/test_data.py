@@ -34,6 +34,15 @@ def test_split_depends_on_the_seed_and_not_on_how_many_there_are() -> None:
     assert not np.array_equal(few.test_labels[0], few.test_labels[1])
 
 
+def test_with_a_seed_of_its_own_the_test_part_is_the_same_for_all() -> None:
+    _, labels = data.load_images()
+    one, other = (data.split(labels, CONFIG, seed, test_seed=0) for seed in (1, 2))
+    np.testing.assert_array_equal(one.test, other.test)
+    assert not np.array_equal(one.validation, other.validation)
+    for parts in (one, other):
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(labels.size))
+
+
 def test_batch_is_a_function_of_seed_and_step() -> None:
     size = 1000
     table = data.batches(CONFIG, size)

@@ -186,13 +186,16 @@ def test_curves_are_means_until_a_seed_is_lost() -> None:
     assert lost["metrics"]["brier"]["count"] == [4] * 5 + [3] * 5
 
 
-def test_seconds_go_on_where_a_run_was_continued() -> None:
+def test_seconds_never_fall_where_a_run_was_continued() -> None:
     made = synthetic.contender("a", 0.0)
     for record in made:
         if record["kind"] == "evaluation" and record["step"] > 100:
-            record["seconds"] = 0.01 * (record["step"] - 100)
+            record["seconds"] -= 0.5
     curves = by_name(summarise({**CONFIG, "variants": ["a"]}, {"a": made}))["a"]["curves"]
-    assert curves["seconds"] == pytest.approx([0.01 * step for step in curves["step"]])
+    before = [0.01 * step for step in curves["step"] if step <= 100]
+    after = [0.01 * step - 0.5 for step in curves["step"] if step > 100]
+    assert min(after) < max(before) < max(after)
+    assert curves["seconds"] == pytest.approx(before + [max(x, max(before)) for x in after])
 
 
 def test_tuning_gives_no_score_to_a_trial_that_lost_a_seed() -> None:

@@ -1,12 +1,14 @@
 """A task small enough to be trained by hand: a linear map from two numbers to three classes."""
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 
 import softmax_variants as sv
 from experiments.engine.classification import Classification
-from experiments.engine.task import Variant
+from experiments.engine.config import EngineConfig
+from experiments.engine.task import Task, Variant
 
 
 class Linear(Classification):
@@ -39,3 +41,22 @@ class Linear(Classification):
 
 
 SOFTMAX = Variant("softmax", {"map": sv.softmax, "loss": sv.cross_entropy_loss})
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyConfig(EngineConfig):
+    experiment: ClassVar[str] = "tiny"
+
+    bad_step: int = -1
+    names: tuple[str, ...] = ("softmax", "again")
+
+    def make_task(self) -> Task:
+        return Linear(self.batch_size, self.bad_step)
+
+    def make_variants(self) -> list[Variant]:
+        return [dataclasses.replace(SOFTMAX, name=name) for name in self.names]
+
+
+CONFIG = TinyConfig(
+    steps=4, evaluations=2, batch_size=8, seeds=2, trials=2, tuning_seeds=1, speed_rounds=1
+)
