@@ -1,8 +1,13 @@
 """What every test runs under: eight CPU devices, strict promotion, and randomness that repeats."""
 
 import os
+import signal
 import zlib
 from pathlib import Path
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Read once, when the backend starts: they have to stand before anything touches a device.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -48,6 +48,7 @@ def output(variant: Variant, x: Floats) -> Floats:
     return np.asarray(compiled(variant.name)(admissible(variant, x)), np.float64)
 
 
+@pytest.mark.slow
 @having(lambda row: row.total is not None)
 @few
 @given(x=rows)
@@ -167,6 +168,7 @@ def masked(name: str) -> Callable[..., jax.Array]:
     return jax.jit(lambda x, where: variant(x, -1, where))
 
 
+@pytest.mark.slow
 @over(DETERMINISTIC)
 @few
 @given(x=rows, column=st.sampled_from([np.nan, np.inf, 1e38, 0.0, 5.0]))

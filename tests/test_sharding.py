@@ -109,6 +109,7 @@ def test_the_search_of_a_program_finds_a_gather() -> None:
     assert re.search(r"\bsort\b", program)
 
 
+@pytest.mark.slow
 @sharded
 def test_each_device_has_its_own_rows_under_shard_map(variant: Variant) -> None:
     x, w, _ = inputs(variant.name)
@@ -145,6 +146,7 @@ def loss_and_gradient(variant: Variant) -> Callable[..., Any]:
     return f
 
 
+@pytest.mark.slow
 @lossy
 @kinds
 def test_a_loss_over_a_sharded_class_axis(variant: Variant, kind: AxisType) -> None:

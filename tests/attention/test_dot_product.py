@@ -59,6 +59,7 @@ def test_softmax_is_jaxs_attention(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_any_map_of_the_table_is_a_normalizer(
     variant: Variant, rng: np.random.Generator, key: jax.Array

@@ -5,6 +5,7 @@ that the expected answer comes from a function that is compiled already.
 """
 
 import numpy as np
+import pytest
 
 from softmax_variants.variants import Variant
 from tests.conformance import cases
@@ -14,6 +15,7 @@ from tests.conformance.cases import value_and_gradient as pull
 ULP = 1.2e-7
 
 
+@pytest.mark.slow
 @every
 def test_the_first_axis_of_a_cube(variant: Variant) -> None:
     x = scores(variant)
@@ -35,6 +37,7 @@ def test_the_middle_axis_of_a_cube_with_a_mask_that_broadcasts(variant: Variant)
         close(np.asarray(variant(cube, axis, where)), expected, atol=ULP)
 
 
+@pytest.mark.slow
 @every
 def test_two_axes_of_four_are_one_flattened_axis(variant: Variant) -> None:
     """Also rank 4, negative axes, and a mask that broadcasts along one of the class axes."""

@@ -1,6 +1,7 @@
 """NaN, infinities and huge numbers: contained where they are, harmless where they are masked."""
 
 import numpy as np
+import pytest
 
 from softmax_variants.variants import Variant
 from tests.conformance import cases
@@ -147,6 +148,7 @@ def test_huge_ties_share_equally(variant: Variant) -> None:
     close(p[3], [0.5, 0.5, 0, 0, 0, 0, 0, 0], atol=6e-8)
 
 
+@pytest.mark.slow
 @having(lambda row: row.normalized)
 def test_long_constant_rows_are_uniform(variant: Variant) -> None:
     """A mean that rounds above every entry, or a threshold above every score, shows here."""

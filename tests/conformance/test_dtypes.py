@@ -70,6 +70,7 @@ def test_complex_logits_are_refused(variant: Variant) -> None:
         variant(np.zeros(cases.SHAPE, np.complex64))
 
 
+@pytest.mark.slow
 @every
 def test_float64_is_computed_in_float64(variant: Variant) -> None:
     """Under x64 a float64 row keeps its digits: it differs from float32 by float32's rounding."""

@@ -1,6 +1,7 @@
 """Large arrays: XLA gives their reductions to a library with habits of its own (NaN, order)."""
 
 import numpy as np
+import pytest
 
 from softmax_variants.variants import Variant
 from tests.conformance.cases import INF, NAN, close, every, probabilities, scores
@@ -9,6 +10,7 @@ ROWS, CLASSES = SHAPE = (64, 512)
 NOT_A_NUMBER, EMPTY, INFINITE, HALF = 3, 7, 9, 11
 
 
+@pytest.mark.slow
 @every
 def test_a_row_of_a_large_array_is_what_it_is_alone(variant: Variant) -> None:
     x = scores(variant, SHAPE)

@@ -167,6 +167,7 @@ def test_an_id_out_of_range_is_nan_in_that_example_alone(variant: Variant) -> No
     same_bits(pulled[others], gradient[others])
 
 
+@pytest.mark.slow
 @every_loss
 def test_integer_labels_of_any_width(variant: Variant) -> None:
     x, labels = scores(variant), labels_of()
@@ -187,6 +188,7 @@ def test_narrow_logits_give_a_float32_loss(variant: Variant, dtype: object) -> N
     same_bits(gradient, to_dtype(wide_gradient, dtype))
 
 
+@pytest.mark.slow
 @every_loss
 def test_half_precision_gradients_are_finite_over_many_classes(variant: Variant) -> None:
     n = 70_000

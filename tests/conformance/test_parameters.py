@@ -33,6 +33,7 @@ def value_of(variant: Variant, name: str) -> float:
     return value
 
 
+@pytest.mark.slow
 @scalar_parameters()
 def test_python_floats_and_arrays_and_tracers_give_the_same_bits(
     variant: Variant, name: str

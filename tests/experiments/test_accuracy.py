@@ -107,6 +107,7 @@ def test_inputs_are_float32_and_the_same_on_every_run() -> None:
     assert abs(float(first[1].x.mean()) - 1e4) < 10
 
 
+@pytest.mark.slow
 def test_derivative_hessian_and_low_precision_hold_on_small_rows() -> None:
     records = accuracy.measure(("alpha", "hessian", "low"), [], quick=True)
     assert {record["kind"] for record in records} == {"alpha", "hessian", "low"}

@@ -140,6 +140,7 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [Path.unlink, _cut, _flipped], ids=["gone", "cut", "one bit"])
 def test_a_damaged_file_never_changes_what_is_read(
     damage: Callable[[Path], None], saved: Path, tmp_path: Path

@@ -31,6 +31,8 @@ from experiments.words.heads import Setting, all_contenders
 from tests.experiments.shakespeare.tiny import write_text as write_shakespeare
 from tests.experiments.words.text import write_text as write_words
 
+pytestmark = pytest.mark.slow
+
 DIGITS = DigitsConfig(
     variants=("softmax", "sparsemax"), seeds=2, hidden=(5,), steps=1, evaluations=1, batch_size=6
 )

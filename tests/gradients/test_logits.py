@@ -93,6 +93,7 @@ def test_hessians_are_finite_symmetric_and_the_differences(variant: Variant) -> 
     close(hessian, expected, atol=1e-2 * scale)
 
 
+@pytest.mark.slow
 @every
 def test_two_orders_both_modes_in_float64(variant: Variant) -> None:
     """Forward and reverse, and all four ways of doing one after the other."""

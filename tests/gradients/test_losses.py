@@ -28,6 +28,7 @@ def soft_targets() -> points.Floats:
     return weight / weight.sum(axis=-1, keepdims=True)
 
 
+@pytest.mark.slow
 @every_loss
 def test_two_orders_both_modes_in_float64(variant: Variant) -> None:
     x = points.smooth_points(variant.name)[:3]
@@ -53,6 +54,7 @@ def test_the_hessian_is_the_maps_jacobian(variant: Variant) -> None:
     close(found, expected, atol=3e-6 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "name"), LEARNED)
 def test_each_parameter_has_the_derivative_of_the_differences(variant: Variant, name: str) -> None:
     x = points.smooth_points(variant.name)
@@ -80,6 +82,7 @@ def test_each_parameter_has_the_derivative_of_the_differences(variant: Variant, 
         close(forward, expected, atol=5e-6 * scale)
 
 
+@pytest.mark.slow
 @every_loss
 def test_soft_targets_and_smoothing_have_derivatives(variant: Variant) -> None:
     """Along the simplex: a derivative for targets that do not sum to 1 has no meaning here."""

@@ -35,6 +35,7 @@ def parameter_derivatives(variant: str, name: str) -> tuple[np.ndarray[Any, Any]
     return tuple(np.asarray(out) for out in derivatives(values))
 
 
+@pytest.mark.slow
 @scalar_parameters()
 def test_each_parameter_has_the_derivative_of_the_differences(variant: Variant, name: str) -> None:
     x = points.smooth_points(variant.name)

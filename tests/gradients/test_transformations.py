@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from softmax_variants.variants import VARIANTS, Variant
 from tests.conformance.cases import close, every, having, scores, value_and_gradient, weights
@@ -41,6 +42,7 @@ def transformed(name: str) -> dict[str, Any]:
     return points.on_host(jax.jit(both)(x, weights(x)))
 
 
+@pytest.mark.slow
 @every
 def test_vmap_scan_and_remat_change_nothing(variant: Variant) -> None:
     x = scores(variant)

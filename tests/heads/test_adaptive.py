@@ -154,6 +154,7 @@ DERIVED: dict[str, Callable[[Callable[..., jax.Array], Any], Callable[..., Any]]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DERIVED)
 def test_every_derivative_is_that_of_the_plain_form(kind: str) -> None:
     p, (h, y) = parameters(), examples()

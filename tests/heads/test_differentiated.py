@@ -68,6 +68,7 @@ def test_the_loss_in_float64() -> None:
     close(loss(HEAD, p, h, y), -np.take_along_axis(log_p, np.asarray(y)[:, None], -1)[:, 0])
 
 
+@pytest.mark.slow
 @heads
 def test_it_is_the_dense_layer_with_all_its_derivatives(head: sv.DifferentiatedSoftmax) -> None:
     p, (h, y) = parameters(head), examples(head)

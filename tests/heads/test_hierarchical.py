@@ -176,6 +176,7 @@ def by_rows(tree: sv.Tree, y: jax.Array, keep: jax.Array) -> Callable[..., jax.A
     return loss
 
 
+@pytest.mark.slow
 def test_all_forms_have_the_same_derivatives(rng: np.random.Generator) -> None:
     tree = TREES["huffman"](CLASSES)
     h, y, w, b, _ = layer(tree, rng)

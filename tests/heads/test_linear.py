@@ -144,6 +144,7 @@ def test_all_options_together_are_the_loss_on_plain_logits(name: str, block: int
 
 
 # Both losses have one transpose, and what entmax adds to it are its second derivatives.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("cross_entropy", kind) for kind in DERIVED]

@@ -134,6 +134,7 @@ EVALUATED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("name", EVALUATED)
 def test_evaluation_is_exact_over_blocks(name: str, key: jax.Array) -> None:

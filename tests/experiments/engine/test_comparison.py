@@ -249,6 +249,7 @@ def test_variants_that_fail_or_diverge_stay_in_the_table_with_the_reason(
     assert test["metrics"]["accuracy"] == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_learned_alpha_starts_between_its_ends_and_moves(tmp_path: Path, config: Path) -> None:
     out = tmp_path / "run"
     flags = ["--variants", "entmax_learned_nll", "--temperatures", "--bases", "--steps", "60"]

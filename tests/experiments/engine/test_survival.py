@@ -61,6 +61,7 @@ def went_on_from(said: str) -> list[tuple[str, int]]:
     return [(name, int(step.replace(",", ""))) for name, step in found]
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_stopped_in_every_way_ends_as_one_that_is_not(
     config: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,8 @@ from experiments.shakespeare.train import Variant
 from tests.experiments.browser import expect_readable
 from tests.experiments.shakespeare.tiny import FLAGS, write_text
 
+pytestmark = pytest.mark.slow
+
 ANCHOR = str(Path(__file__).parents[3] / "configs" / "shakespeare_char.py")
 NAMES = ["softmax/cross_entropy", "ssmax/entmax15"]
 TIMED = ("tokens_per_second", "step_seconds", "speed_ratio", "compile_seconds", "train_seconds")

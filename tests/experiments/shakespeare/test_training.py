@@ -25,9 +25,6 @@ from experiments.shakespeare.corpus import Corpus
 from experiments.shakespeare.evaluation import compile_evaluation, evaluate
 from experiments.shakespeare.losses import objective
 from experiments.shakespeare.sample import (
-    compile_sampler,
-    generate,
-    probabilities,
     sample,
 )
 from experiments.shakespeare.saved import Saved
@@ -111,6 +108,7 @@ def test_a_finished_run_says_so_and_changes_nothing(
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before a save", "after a save"])
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(
     before: bool,
@@ -141,6 +139,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(
     jax.tree.map(np.testing.assert_array_equal, weights(out), weights(finished))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     finished: Path,
     text: Path,
@@ -171,6 +170,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     jax.tree.map(np.testing.assert_array_equal, weights(out), weights(finished))
 
 
+@pytest.mark.slow
 def test_a_stop_within_a_chunk_saves_its_step_and_goes_on_to_the_same_figures(
     finished: Path,
     text: Path,
@@ -355,6 +355,7 @@ def test_evaluation_is_that_of_a_plain_loop_over_all_windows() -> None:
     assert 1.0 <= figures["support"] < size
 
 
+@pytest.mark.slow
 def test_sample_depends_on_its_seed_and_its_maps(finished: Path) -> None:
     config = read_config(finished)
     assert isinstance(config, ModelConfig)
@@ -369,46 +370,6 @@ def test_sample_depends_on_its_seed_and_its_maps(finished: Path) -> None:
     assert len(one) == 41
     # Past the context the window moves on.
     assert written(top_k=1, prompt="abc", tokens=30) == "abc" + (LINE * 4)[3:33]
-
-
-def test_text_goes_on_from_the_last_tokens_as_in_a_plain_loop() -> None:
-    variant, request = Variant("softmax", "cross_entropy"), SampleConfig(temperature=0.0, tokens=40)
-    graph, params = initial(CONFIG, variant, 13, 5)
-    # Larger weights, so that every token of the window matters.
-    params = jax.tree.map(lambda leaf: 6.0 * leaf, params)
-    program = compile_sampler(CONFIG, variant, graph, params, request)
-    run = jax.jit(lambda params, tokens: nnx.merge(graph, params)(tokens))
-    table = np.asarray(nnx.merge(graph, params).table)
-    prompt = np.asarray([3, 1, 4], np.int32)
-    written = [t for piece in generate(program, CONFIG, params, prompt, request) for t in piece]
-    tokens = prompt.tolist()
-    for _ in range(40):
-        seen = tokens[-CONFIG.context :]
-        padded = jnp.asarray([seen + [0] * (CONFIG.context - len(seen))], jnp.int32)
-        hidden = np.asarray(run(params, padded))[0, len(seen) - 1]
-        tokens.append(int((table @ hidden).argmax()))
-    assert len(set(tokens)) > 3
-    assert written == tokens[3:]
-
-
-def test_maps_narrow_down_what_is_drawn(rng: np.random.Generator) -> None:
-    logits = jnp.asarray(rng.normal(size=(5, 12)) * 2, jnp.float32)
-    dense, sparse = Variant("softmax", "cross_entropy"), Variant("softmax", "entmax15")
-
-    def kept(variant: Variant = dense, **changes: Any) -> np.ndarray:
-        p = np.asarray(probabilities(logits, SampleConfig(**changes), variant))
-        np.testing.assert_allclose(p.sum(-1), 1.0, rtol=1e-5)
-        return np.asarray((p > 0).sum(-1))
-
-    assert (kept() == 12).all()
-    assert (kept(top_k=3) == 3).all()
-    assert (kept(top_p=0.5) < 12).all()
-    assert (kept(top_p=0.5, top_k=3) <= kept(top_p=0.5)).all()
-    assert (kept(min_p=0.3) < 12).all()
-    assert (kept(temperature=0.0) == 1).all()
-    assert (kept(alpha=2.0) <= kept(alpha=1.5)).all()
-    np.testing.assert_array_equal(kept(sparse), kept(alpha=1.5))
-    assert (kept(sparse, alpha=1.0) == 12).all()
 
 
 def test_a_run_without_a_checkpoint_cannot_write(

@@ -22,6 +22,8 @@ from experiments.words.report import write_report
 from tests.experiments.browser import expect_readable
 from tests.experiments.words.text import write_text
 
+pytestmark = pytest.mark.slow
+
 TINY = """
 from experiments.words.config import WordsConfig
 
