@@ -15,4 +15,11 @@ from experiments.digits.config import DigitsConfig
 
 def get_config() -> DigitsConfig:
     """Returns the config of the first comparison."""
-    return DigitsConfig(seeds=8, steps=300, evaluations=15, speed_rounds=6)
+    return DigitsConfig(
+        seeds=8,
+        steps=300,
+        evaluations=15,
+        learning_rate_low=0.003,
+        learning_rate_high=0.1,
+        speed_rounds=6,
+    )

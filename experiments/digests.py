@@ -1,8 +1,12 @@
-"""Digests of the files in a directory: damage that leaves a file readable is found as well."""
+"""Digests: of the files in a directory, to find damage, and of arrays, to tell runs apart."""
 
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
 
 DIGESTS = "digests.json"
 
@@ -37,3 +41,13 @@ def _files(directory: Path) -> list[Path]:
 def _digest(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
+
+
+def digest_of_arrays(tree: Any) -> str:
+    """Returns a digest of the names and the bits of all arrays of a pytree."""
+    whole = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        whole.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        whole.update(array.tobytes())
+    return whole.hexdigest()

@@ -19,6 +19,7 @@ from experiments import mesh as meshes
 from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
+from experiments.digests import digest_of_arrays
 from experiments.engine.candidates import Candidate, candidates
 from experiments.engine.config import EngineConfig
 from experiments.engine.placement import mesh_of
@@ -259,6 +260,7 @@ class Comparison:
                 "learning_rate": chosen.learning_rate,
                 "tuned": chosen.tuned,
                 "lost": [int(step) for step in lost],
+                "digest": digest_of_arrays(meshes.fetch(params)),
                 "parameters": programs.parameters,
                 "flops_per_step": programs.flops,
                 "temporary_bytes": programs.temporary,
