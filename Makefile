@@ -20,6 +20,9 @@ ARGS ?=
 NEWEST_TESTS := tests/conformance tests/gradients tests/maps tests/test_deformed_log.py tests/test_pytrees.py \
 	tests/test_regressions.py tests/test_regressions_random.py tests/test_threshold.py -m "not slow"
 
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
 setup: $(VENV)/.complete ## make the environment that the other targets use
 
 $(VENV)/.complete: $(INPUTS)

@@ -1,9 +1,12 @@
 """The candidates that tuning tries: as many for every variant, whatever it has to tune."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from experiments.engine.config import EngineConfig
-from experiments.engine.task import Range, Variant
+from experiments.engine.task import Judgement, Range, Task, Variant, first_metric
 
 _PRIMES = (2, 3, 5, 7, 11, 13)
 
@@ -43,3 +46,15 @@ def _radical_inverse(number: int, base: int) -> float:
         number, digit = divmod(number, base)
         value, unit = value + digit * unit, unit / base
     return value
+
+
+def best(task: Task, judged: Sequence[Judgement], seeds: int) -> int | None:
+    """Returns the candidate with the best mean of the first metric; None if none is finite."""
+    metric, direction = first_metric(task)
+    values = np.asarray([one.metrics[metric] for one in judged], np.float64).reshape(-1, seeds)
+    means = values.mean(axis=1) * (1.0 if direction == "lower" else -1.0)
+    return (
+        int(np.argmin(np.where(np.isfinite(means), means, np.inf)))
+        if np.isfinite(means).any()
+        else None
+    )

@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -20,7 +19,8 @@ from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
 from experiments.digests import digest_of_arrays
-from experiments.engine.candidates import Candidate, candidates
+from experiments.engine.candidates import Candidate, best, candidates
+from experiments.engine.checks import check_task
 from experiments.engine.config import EngineConfig
 from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, compile_programs
@@ -380,35 +380,9 @@ class Comparison:
         return rate
 
 
-def check_task(task: Task, config: EngineConfig) -> None:
-    """Raises a UserError where the engine cannot train a task as the config wants it."""
-    metric, direction = first_metric(task)
-    if direction == "neither" and config.trials > 1:
-        raise UserError(f"metrics: the first one chooses the candidate, and {metric} has no better")
-    for leaf in jax.tree.leaves(task.batch(config.first_seed, 0)):
-        rows = np.shape(leaf)[:1]
-        if rows != (config.batch_size,):
-            raise UserError(
-                f"{type(task).__name__}.batch: expected arrays of batch_size "
-                f"({config.batch_size}) rows, got one of shape {np.shape(leaf)}"
-            )
-
-
 def _remove(states: Path) -> None:
     if states.exists():
         shutil.rmtree(states)
-
-
-def best(task: Task, judged: Sequence[Judgement], seeds: int) -> int | None:
-    """Returns the candidate with the best mean of the first metric; None if none is finite."""
-    metric, direction = first_metric(task)
-    values = np.asarray([one.metrics[metric] for one in judged], np.float64).reshape(-1, seeds)
-    means = values.mean(axis=1) * (1.0 if direction == "lower" else -1.0)
-    return (
-        int(np.argmin(np.where(np.isfinite(means), means, np.inf)))
-        if np.isfinite(means).any()
-        else None
-    )
 
 
 def _finite(numbers: Mapping[str, Any]) -> Record:

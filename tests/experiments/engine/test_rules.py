@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from experiments.engine import comparison
-from experiments.engine.comparison import STATES, check_task, compare
+from experiments.engine.checks import check_task
+from experiments.engine.comparison import STATES, compare
 from experiments.engine.task import Judgement
 from experiments.errors import RunFailed, UserError
 from experiments.overrides import add_overrides

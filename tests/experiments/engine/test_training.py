@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import softmax_variants as sv
-from experiments.engine.candidates import Candidate, candidates
-from experiments.engine.comparison import best, check_task
+from experiments.engine.candidates import Candidate, best, candidates
+from experiments.engine.checks import check_task
 from experiments.engine.config import EngineConfig
 from experiments.engine.programs import NEVER, compile_programs, factors_of
 from experiments.engine.task import Judgement, Range, Variant, first_metric
