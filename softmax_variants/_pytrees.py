@@ -37,7 +37,7 @@ def register_pytree(cls: type[_T], data: Sequence[str], static: Sequence[str]) -
 
 def pytree_dataclass(cls: type[_T]) -> type[_T]:
     """Registers a dataclass; a field with `metadata={"static": True}` is part of the structure."""
-    static = [f.name for f in dataclasses.fields(cls) if f.metadata.get("static")]  # type: ignore[arg-type]  # a dataclass
-    data = [f.name for f in dataclasses.fields(cls) if f.name not in static]  # type: ignore[arg-type]  # a dataclass
-    register_pytree(cls, data, static)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass
+    static = [field.name for field in fields if field.metadata.get("static")]
+    register_pytree(cls, [field.name for field in fields if field.name not in static], static)
     return cls

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from experiments import models
@@ -22,18 +23,9 @@ class Digits(Classification):
     def __init__(self, config: DigitsConfig) -> None:
         self.config = config
 
-    @functools.cached_property
-    def _images(self) -> Any:
-        return data.load_images()
-
-    @functools.cache  # noqa: B019  # a task lives as long as its process
-    def _parts(self, seed: int) -> data.Parts:
-        # One test part for all seeds: what tuning chooses on is then no seed's test image.
-        return data.parts_of(self._images[1], self.config, seed, test_seed=0)
-
     def initial(self, seed: int, settings: Settings) -> Parameters:
         """Returns the layers, and zeros for what the map learns."""
-        sizes = (self._images[0].shape[1], *self.config.hidden, data.CLASSES)
+        sizes = (_images()[0].shape[1], *self.config.hidden, data.CLASSES)
         layers = models.init_layers(generator(seed, "weights"), sizes)
         return {
             "layers": layers,
@@ -42,15 +34,15 @@ class Digits(Classification):
 
     def batch(self, seed: int, step: int) -> Batch:
         """Returns the images and labels of a step."""
-        images, labels = self._images
-        train = self._parts(seed).train
+        images, labels = _images()
+        train = _parts(self.config, seed).train
         rows = train[data.batch(self.config, train.size, seed, step)]
         return images[rows], labels[rows]
 
     def examples(self, seed: int, split: Split) -> Batch:
         """Returns the held-out images and labels of a seed."""
-        images, labels = self._images
-        parts = self._parts(seed)
+        images, labels = _images()
+        parts = _parts(self.config, seed)
         rows = parts.validation if split == "validation" else parts.test
         return images[rows], labels[rows]
 
@@ -87,3 +79,14 @@ class Digits(Classification):
     def learned(self, params: Parameters, settings: Settings) -> dict[str, jax.Array]:
         """Returns the learned parameters of the map."""
         return parameters_of(settings["program"], {}, params["raw"])
+
+
+@functools.cache
+def _images() -> tuple[np.ndarray, np.ndarray]:
+    return data.load_images()
+
+
+@functools.cache
+def _parts(config: DigitsConfig, seed: int) -> data.Parts:
+    # One test part for all seeds: what tuning chooses on is then no seed's test image.
+    return data.parts_of(_images()[1], config, seed, test_seed=0)

@@ -26,7 +26,7 @@ from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, compile_programs
 from experiments.engine.task import Judgement, Split, Task, Variant, first_metric
 from experiments.engine.training import Progress, Saved, Training, models_of
-from experiments.errors import RunFailed, UserError
+from experiments.errors import RunFailed
 from experiments.interrupts import stop_on_signals
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory, read_run
@@ -177,20 +177,11 @@ class Comparison:
         shown: Callable[[Sequence[Record]], str],
     ) -> None:
         """Makes a block; nothing goes on from the states of what is finished or has failed."""
-        states = self.run.path / STATES / block
-
-        def guarded() -> list[Record]:
-            try:
-                return work(variant)
-            except Exception as error:
-                if not isinstance(error, UserError) and not distributed.is_distributed():
-                    # What failed may be mended, and is then trained from the beginning.
-                    _remove(states)
-                raise
-
-        attempt(self.run, block, {"contender": variant.name}, guarded, self.display, shown)
-        if not self.alone:
-            distributed.on_writer(lambda: _remove(states))
+        common = {"contender": variant.name}
+        attempt(self.run, block, common, lambda: work(variant), self.display, shown)
+        # What failed may be mended, and is then trained from the beginning.
+        if not self.alone or outcome(self.run, block) == "failed":
+            distributed.on_writer(lambda: _remove(self.run.path / STATES / block))
 
     def _shown(self, records: Sequence[Record]) -> str:
         metric, _ = first_metric(self.task)
