@@ -29,7 +29,7 @@ def from_json(fields: dict[str, Any]) -> BaseConfig:
     name = values.pop("experiment", DigitsConfig.experiment)
     if values.pop("engine", False):
         # What a report reads besides the fields.
-        for described in ("metrics", "about"):
+        for described in ("training", "metrics", "about"):
             values.pop(described, None)
         if name not in EXPERIMENTS:
             # An experiment of one's own: only its file knows its other fields.

@@ -22,10 +22,14 @@ from experiments.digests import digest_of_arrays
 from experiments.engine.candidates import Candidate, best, candidates
 from experiments.engine.checks import check_task
 from experiments.engine.config import EngineConfig
+from experiments.engine.extras import Extra
 from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, compile_programs
+from experiments.engine.speed import rates_of
 from experiments.engine.task import Judgement, Split, Task, Variant, first_metric
+from experiments.engine.told import budget, progress_line, steps_of
 from experiments.engine.training import Progress, Saved, Training, models_of
+from experiments.engine.weights import STATES
 from experiments.errors import RunFailed
 from experiments.interrupts import stop_on_signals
 from experiments.progress import Display
@@ -33,7 +37,7 @@ from experiments.run_directory import Record, RunDirectory, read_run
 from experiments.statistics import finite
 from experiments.timing import in_turns
 
-SPEED, STATES = "speed", "states"
+SPEED = "speed"
 # What decides a compiled program: the variant's own part, how many models, how many steps.
 Key = tuple[tuple[Any, ...], int, int]
 
@@ -60,7 +64,9 @@ def compare(
     with open_run(config, path, display, budget(config, mesh), "variant") as run:
         missing = [v for v in variants if is_missing(run, v.name, retry_failed)]
         timed = not config.speed_rounds or (SPEED in run.blocks and not missing)
-        if not missing and timed:
+        extras = [] if alone else config.extras()
+        extras = [e for e in extras if missing or is_missing(run, e.block, retry_failed)]
+        if not missing and timed and not extras:
             return False
         if len(missing) < len(variants):
             done = f"{len(variants) - len(missing)} of {len(variants)}"
@@ -83,6 +89,8 @@ def compare(
                     work.make(variant)
             if not timed:
                 work.time_all([v for v in able if outcome(run, v.name) != "failed"])
+            if extras:
+                work.add(extras)
     return True
 
 
@@ -98,28 +106,6 @@ def train(config: EngineConfig, path: Path, display: Display) -> bool:
     if ending["status"] in ("diverged", "failed"):
         raise RunFailed(f"{path}: {variant.name} {ending['status']}: {ending['why']}")
     return done
-
-
-def budget(config: EngineConfig, mesh: Mesh) -> str:
-    """Says what every variant gets."""
-    low, high = config.learning_rate_low, config.learning_rate_high
-    tuning = (
-        f"{config.trials} candidates with {config.tuning_seeds} seeds and "
-        f"{config.steps_of_tuning} steps each, learning rates from {low:g} to {high:g}, chosen on "
-        "validation data; then "
-        if config.trials > 1
-        else ""
-    )
-    shared = f"; {meshes.describe(mesh)}" if mesh.size > 1 else ""
-    return (
-        f"every variant gets {tuning}{config.seeds} seeds with {config.steps} {config.optimizer} "
-        f"steps of {config.batch_size}{shared}"
-    )
-
-
-def steps_of(config: EngineConfig) -> int:
-    """Returns the steps that a variant takes, of all its models together as one."""
-    return config.steps + (config.steps_of_tuning if config.trials > 1 else 0)
 
 
 def _final_key(config: EngineConfig, variant: Variant) -> Key:
@@ -321,6 +307,8 @@ class Comparison:
             )
         ]
         self.run.append(block, records)
+        if self.alone:
+            self.display.note(progress_line(records))
 
     def _judged(self, training: Training, saved: Saved, split: Split) -> list[Judgement]:
         """Returns how good the models are; what is lost has no figures, whatever it predicts."""
@@ -333,11 +321,13 @@ class Comparison:
     def _tests(self, training: Training, saved: Saved) -> list[Record]:
         judged = self._judged(training, saved, "test")
         learned = training.learned(saved.state.params)
+        whole = meshes.fetch(saved.state.lost)[0] == NEVER
+        shown = training.shown(saved.state.params) if whole else {}
         return [
             {"kind": "test", "seed": int(seed), "metrics": _finite(one.metrics), **one.details}
             | ({"learned": _finite(numbers)} if numbers else {})
             for seed, one, numbers in zip(training.models.seeds, judged, learned, strict=True)
-        ]
+        ] + ([{"kind": "shown", "seed": int(training.models.seeds[0]), **shown}] if shown else [])
 
     def _ending(self, training: Training, lost: np.ndarray, params: Any) -> tuple[str, str]:
         if (lost != NEVER).any():
@@ -350,25 +340,25 @@ class Comparison:
 
     def time_all(self, variants: Sequence[Variant]) -> None:
         """Times a block of steps of each variant in turns, from its first weights."""
+        first = {v.name: (v, candidates(self.config, v)[:1]) for v in variants}
+        trainings = {n: self.training(v, tried, tuning=False) for n, (v, tried) in first.items()}
         rounds = self.config.speed_rounds
-        rates = {variant.name: self._rate(variant) for variant in variants}
-        with self.display.stage("timing", rounds * len(rates), "blocks"):
-            records = in_turns(rates, rounds, lambda: self.display.advance(1))
+        with self.display.stage("timing", rounds * len(first), "blocks"):
+            records = in_turns(rates_of(trainings), rounds, lambda: self.display.advance(1))
         self.run.append(SPEED, records)
 
-    def _rate(self, variant: Variant) -> Callable[[int], float]:
-        chosen = candidates(self.config, variant)[:1]
-        training = self.training(variant, chosen, tuning=False)
-        steps = range(0, training.programs.block * 2, training.programs.block)
+    def add(self, extras: Sequence[Extra]) -> None:
+        """Makes the experiment's own measurements; one that fails leaves a block that says why."""
+        with self.display.stage("measuring", len(extras), "measurements"):
+            for extra in extras:
+                common = {"contender": extra.name}
 
-        def rate(_: int) -> float:
-            # The first block brings the data and the weights into the caches.
-            seconds = [0.0]
-            blocks = training.run(training.begin(), 0, lambda _: None)
-            seconds += [progress.seconds for _, progress in zip(steps, blocks, strict=False)]
-            return training.programs.block / (seconds[-1] - seconds[-2])
+                def work(extra: Extra = extra) -> list[Record]:
+                    ending = {"kind": "outcome", "status": "finished", "why": ""}
+                    return [*extra.work(self.run), ending]
 
-        return rate
+                attempt(self.run, extra.block, common, work, self.display, lambda _: "")
+                self.display.advance(1)
 
 
 def _remove(states: Path) -> None:

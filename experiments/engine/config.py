@@ -3,16 +3,18 @@
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from experiments.base_config import BaseConfig
 from experiments.errors import UserError, did_you_mean
 
 # What a run's records and folders call other things than a variant.
-_TAKEN = ("speed", "tune")
+_TAKEN = ("speed", "tune", "more")
+Blocks = Mapping[str, Sequence[dict[str, Any]]]
 # jax takes seconds to import, which `--help` should not wait for.
 if TYPE_CHECKING:
+    from experiments.engine.extras import Extra, Part
     from experiments.engine.task import Task, Variant
 
 
@@ -28,10 +30,13 @@ class EngineConfig(BaseConfig):
       steps: Optimiser steps for every model.
       evaluations: How often a model is evaluated during training, evenly spaced.
       batch_size: Examples in a step.
-      optimizer: The optimiser, with optax's defaults apart from the learning rate.
+      optimizer: The optimiser, with optax's defaults for what is not named here.
       schedule: How the learning rate changes over the steps.
       warmup: Steps in which the learning rate rises linearly before its schedule.
-      weight_decay: AdamW's.
+      final_rate: The part of the learning rate that half a cosine ends with.
+      beta1: Adam's decay of the mean gradient.
+      beta2: Adam's decay of the mean squared gradient.
+      weight_decay: AdamW's, on matrices only.
       clip: Gradients of a larger norm are scaled down to it; 0 leaves them.
       trials: How many candidates tuning tries for every variant; with 1 nothing is tuned, and
         each number is in the middle of its range.
@@ -41,6 +46,8 @@ class EngineConfig(BaseConfig):
       learning_rate_high: The largest learning rate that tuning tries.
       confidence: Level of all intervals.
       speed_rounds: Interleaved rounds in which the steps per second are timed; 0 leaves it out.
+      models_at_once: Models that a device trains at once by `vmap`; 0 means all. With fewer of
+        them steps take less memory for activations; large models are not slower for it.
       checkpoint_seconds: A state is saved when so much time has passed since the last one.
       mesh_seeds: Devices that share the repetitions; 0 means as many as share them evenly.
       mesh_data: Devices that share the examples of a batch; 0 means all that are left.
@@ -56,9 +63,12 @@ class EngineConfig(BaseConfig):
     steps: int = 300
     evaluations: int = 10
     batch_size: int = 64
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: int = 0
+    final_rate: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
     weight_decay: float = 0.0
     clip: float = 0.0
     trials: int = 4
@@ -67,7 +77,8 @@ class EngineConfig(BaseConfig):
     learning_rate_low: float = 1e-3
     learning_rate_high: float = 1e-2
     confidence: float = 0.95
-    speed_rounds: int = 5
+    speed_rounds: int = 6
+    models_at_once: int = 0
     checkpoint_seconds: float = 30.0
     mesh_seeds: int = 0
     mesh_data: int = 1
@@ -91,6 +102,25 @@ class EngineConfig(BaseConfig):
         """Returns every variant, the reference first; an experiment overrides this."""
         raise NotImplementedError
 
+    def extras(self) -> "Sequence[Extra]":
+        """Returns what `compare` measures besides; an experiment may override this."""
+        return ()
+
+    def parts(self, results: dict[str, Any], blocks: Blocks) -> "Sequence[Part]":
+        """Returns what the report of a run shows besides; an experiment may override this.
+
+        Args:
+          results: The engine's figures of the run.
+          blocks: The records of the run, by their blocks.
+        """
+        del results, blocks
+        return ()
+
+    def described_steps(self) -> str:
+        """Says what training is, after a number of seeds that get it."""
+        schedule = "" if self.schedule == "constant" else f", {self.schedule} schedule"
+        return f"{self.steps:,} {self.optimizer} steps of {self.batch_size:,} examples{schedule}"
+
     def chosen_variants(self) -> "list[Variant]":
         """Returns the variants that the config names, in the order of the experiment."""
         known = self._known()
@@ -110,7 +140,7 @@ class EngineConfig(BaseConfig):
             if not re.fullmatch(r"\w[\w.+-]*", variant.name) or variant.name in _TAKEN:
                 raise UserError(
                     "variants: expected names of letters, digits and _.+-, other than "
-                    f"{' and '.join(_TAKEN)}, got {variant.name!r}"
+                    f"{', '.join(_TAKEN)}, got {variant.name!r}"
                 )
         known = {variant.name: variant for variant in made}
         if len(known) < len(made):
@@ -134,7 +164,12 @@ class EngineConfig(BaseConfig):
     def described(self) -> dict[str, Any]:
         """Returns what a report needs to know and the fields do not say."""
         about = {variant.name: variant.described() for variant in self.chosen_variants()}
-        return {"engine": True, "metrics": dict(self.make_task().metrics), "about": about}
+        return {
+            "engine": True,
+            "training": self.described_steps(),
+            "metrics": dict(self.make_task().metrics),
+            "about": about,
+        }
 
     def check_values(self) -> None:
         """Raises a UserError where a value is out of range."""
@@ -146,6 +181,7 @@ class EngineConfig(BaseConfig):
             "warmup",
             "tuning_steps",
             "speed_rounds",
+            "models_at_once",
             "mesh_seeds",
             "mesh_data",
         ):
@@ -161,6 +197,9 @@ class EngineConfig(BaseConfig):
             raise UserError(f"tuning_steps: expected {expected}, got {tuned}")
         for name in ("weight_decay", "clip", "checkpoint_seconds"):
             self.expect(name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        self.expect("final_rate", 0 <= self.final_rate <= 1, "0 to 1")
+        for name in ("beta1", "beta2"):
+            self.expect(name, 0 <= getattr(self, name) < 1, "0 or more, less than 1")
         self.expect("learning_rate_low", self.learning_rate_low > 0, "a positive number")
         at_least = f"at least learning_rate_low ({self.learning_rate_low:g})"
         self.expect(

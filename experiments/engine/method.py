@@ -16,8 +16,7 @@ def method_of(results: Figures) -> list[str]:
         "first weights (for what contenders have in common) and one order of the data, so that "
         "differences are paired.",
         _budget(results),
-        f"Training: {config['steps']:,} {config['optimizer']} steps of {config['batch_size']:,} "
-        f"examples, {config['schedule']} schedule. No candidate is chosen on test data.",
+        f"Training: {training_of(config)}. No candidate is chosen on test data.",
         f"Intervals are {level}, Student’s t over seeds. Differences to "
         f"<code>{results['reference']}</code> have simultaneous {level} intervals for each metric "
         f"(Bonferroni over {results['comparisons']} contenders), and better or worse is only said "
@@ -35,6 +34,12 @@ def method_of(results: Figures) -> list[str]:
     return points
 
 
+def training_of(config: Figures) -> str:
+    """Says what every model was trained with; early runs have it in single fields only."""
+    plain = f"{config['steps']:,} steps of {config['batch_size']:,} examples"
+    return str(config.get("training", plain))
+
+
 def _budget(results: Figures) -> str:
     """Says what tuning every contender got, and whether it was the same for all."""
     config = results["config"]
@@ -46,10 +51,11 @@ def _budget(results: Figures) -> str:
             "tuned is in the middle of its range."
         )
     steps = config["tuning_steps"] or config["steps"]
+    rates = f"learning rates from {low:g} to {high:g} on a logarithmic scale and "
     said = (
         f"The budget of tuning is the same for every contender: {config['trials']} trials of "
-        f"{config['tuning_seeds']} seeds and {steps:,} steps each, with learning rates from "
-        f"{low:g} to {high:g} on a logarithmic scale and what else a contender tunes; the mean of "
+        f"{config['tuning_seeds']} seeds and {steps:,} steps each, with "
+        f"{rates if low < high else ''}what else a contender tunes; the mean of "
         f"{in_words(results['selected_by'])} on validation data decides."
     )
     counts = {name: budget["trials"] for name, budget in results["budget"].items()}

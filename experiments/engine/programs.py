@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
 from experiments import mesh as meshes
 from experiments.compiling import block_of
 from experiments.engine.config import EngineConfig
+from experiments.engine.rule import Rule, rule_of
 from experiments.engine.task import Batch, Settings, Split, Task, Values
 from experiments.environment import compiler_options
 
@@ -34,12 +34,12 @@ class State(NamedTuple):
 
     Attributes:
       params: The weights.
-      optimizer: What the optimiser remembers.
+      memory: What the rule of the steps remembers, such as an optimiser's moments.
       lost: The first step whose loss, gradient or new weights were not finite, or `NEVER`.
     """
 
     params: Any
-    optimizer: Any
+    memory: Any
     lost: Any
 
 
@@ -81,25 +81,15 @@ class Programs:
     seconds: float
 
 
-def optimizer(config: EngineConfig) -> optax.GradientTransformation:
-    """Returns the optimiser for a learning rate of 1: the rate is traced, and applied outside."""
-    match config.optimizer:
-        case "adam":
-            found = optax.adam(1.0)
-        case "adamw":
-            found = optax.adamw(1.0, weight_decay=config.weight_decay)
-        case "sgd":
-            found = optax.sgd(1.0, momentum=0.9)
-    return optax.chain(optax.clip_by_global_norm(config.clip), found) if config.clip else found
-
-
 def factors_of(config: EngineConfig, steps: int) -> np.ndarray:
     """Returns the factor on the learning rate at each of so many steps."""
     number = np.arange(steps)
     # Fewer steps, as tuning may have, warm up for the same share of them.
     warmup = config.warmup * steps // config.steps
     along = (number - warmup) / (steps - warmup)
-    falling = 0.5 * (1.0 + np.cos(np.pi * along)) if config.schedule == "cosine" else 1.0
+    fall = 0.5 * (1.0 + np.cos(np.pi * along))
+    last = config.final_rate
+    falling = last + (1.0 - last) * fall if config.schedule == "cosine" else 1.0
     rising = (number + 1) / (warmup + 1)
     return np.where(number < warmup, rising, falling).astype(np.float32)
 
@@ -108,25 +98,16 @@ def step_function(
     task: Task, config: EngineConfig, settings: Settings
 ) -> Callable[..., tuple[State, Array]]:
     """Returns one step of all models: `(state, batch, number, factor, seeds, rates, values)`."""
-    transform = optimizer(config)
+    rule = rule_of(task, config, settings)
 
     def one_model(
-        state: State, batch: Batch, seed: Array, rate: Array, values: Values, number: Array
+        number: Array, state: State, batch: Batch, seed: Array, rate: Array, values: Values
     ) -> tuple[State, Array]:
         key = jax.random.fold_in(jax.random.key(seed), number)
-
-        def mean_loss(params: Any) -> Array:
-            return jnp.mean(task.loss(params, batch, key, settings, values))
-
-        loss, gradient = jax.value_and_grad(mean_loss)(state.params)
-        # optax raises a float to an integer power, which strict promotion does not let it.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, memory = transform.update(gradient, state.optimizer, state.params)
-        params = jax.tree.map(lambda w, u: w + (rate * u).astype(w.dtype), state.params, updates)
-        # New weights too: a state with others than finite ones is not to be saved as a good one.
-        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((loss, gradient, params))]
-        first = (state.lost == NEVER) & ~jnp.stack(finite).all()
-        return State(params, memory, jnp.where(first, number, state.lost)), loss
+        after = rule.step(state.params, state.memory, batch, key, rate, values)
+        first = (state.lost == NEVER) & ~after.finite
+        lost = jnp.where(first, number, state.lost)
+        return State(after.params, after.memory, lost), after.loss
 
     def all_models(
         state: State,
@@ -137,8 +118,8 @@ def step_function(
         rates: Array,
         values: Values,
     ) -> tuple[State, Array]:
-        axes = (0, 0, 0, 0, 0, None)
-        return jax.vmap(one_model, axes)(state, batch, seeds, factor * rates, values, number)
+        one = functools.partial(one_model, number)
+        return over_models(one, state, batch, seeds, factor * rates, values)
 
     return all_models
 
@@ -165,8 +146,9 @@ def compile_programs(
     """
     began = time.perf_counter()
     block = block_of(max(steps // config.evaluations, 1))
+    groups = groups_of(config, models, mesh)
     step = step_function(task, config, settings)
-    state, shardings = _shapes(task, config, settings, models, mesh)
+    state, shardings = state_shapes(task, config, settings, models, mesh)
     batch = jax.tree.map(np.asarray, task.batch(config.first_seed, 0))
     batches = _leading(batch, (block, models), meshes.batch_sharding(mesh))
     numbers = _vector(block, jnp.int32, meshes.replicated(mesh))
@@ -182,10 +164,20 @@ def compile_programs(
         rates: Array,
         values: Values,
     ) -> tuple[State, Array]:
-        def body(state: State, inputs: tuple[Batch, Array, Array]) -> tuple[State, Array]:
-            return step(state, *inputs, seeds, rates, values)
+        def some(of_models: tuple[State, Batch, Array, Array, Values]) -> tuple[State, Array]:
+            state, batches, *rest = of_models
 
-        return jax.lax.scan(body, state, (batches, numbers, factors))
+            def body(state: State, inputs: tuple[Batch, Array, Array]) -> tuple[State, Array]:
+                return step(state, *inputs, *rest)
+
+            of_steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batches)
+            state, losses = jax.lax.scan(body, state, (of_steps, numbers, factors))
+            return state, losses.T
+
+        by_model = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batches)
+        given = (state, by_model, seeds, rates, values)
+        state, losses = in_groups(some, given, models, groups, mesh.shape[meshes.SEEDS])
+        return state, losses.T
 
     whole = meshes.replicated(mesh)
     compiled = (
@@ -197,8 +189,8 @@ def compile_programs(
     one = state.params
     return Programs(
         steps=compiled,
-        predict=_predict(task, settings),
-        begin=_begin(config, shardings),
+        predict=_predict(task, settings, models, groups, mesh.shape[meshes.SEEDS]),
+        begin=_begin(rule_of(task, config, settings), shardings),
         learned=jax.jit(jax.vmap(functools.partial(task.learned, settings=settings))),
         shardings=shardings,
         block=block,
@@ -209,11 +201,53 @@ def compile_programs(
     )
 
 
-def first_state(config: EngineConfig, params: Any) -> State:
+def groups_of(config: EngineConfig, models: int, mesh: Mesh) -> int:
+    """Returns how many groups of models are trained one after the other; even ones, on a mesh."""
+    on_a_device = models // mesh.shape[meshes.SEEDS]
+    most = min(config.models_at_once or on_a_device, on_a_device)
+    return on_a_device // max(n for n in range(1, most + 1) if on_a_device % n == 0)
+
+
+def in_groups(
+    function: Callable[[Any], Any], given: Any, models: int, groups: int, devices: int
+) -> Any:
+    """Returns `function` of all models, worked out for one group of them after another.
+
+    Args:
+      function: From arrays that lead with some models to arrays that do.
+      given: Arrays that lead with all models.
+      models: How many there are.
+      groups: How many groups; each has as many models of every device.
+      devices: Over how many devices the models are split.
+    """
+    if groups == 1:
+        return function(given)
+    size = models // groups // devices
+
+    def divided(leaf: Array) -> Array:
+        parts = leaf.reshape(devices, groups, size, *leaf.shape[1:])
+        return jnp.swapaxes(parts, 0, 1).reshape(groups, devices * size, *leaf.shape[1:])
+
+    def whole(leaf: Array) -> Array:
+        parts = leaf.reshape(groups, devices, size, *leaf.shape[2:])
+        return jnp.swapaxes(parts, 0, 1).reshape(models, *leaf.shape[2:])
+
+    return jax.tree.map(whole, jax.lax.map(function, jax.tree.map(divided, given)))
+
+
+def over_models(function: Callable[..., Any], *given: Any) -> Any:
+    """Returns `function` of every model, whose arrays lead with the models."""
+    if jax.tree.leaves(given)[0].shape[0] > 1:
+        return jax.vmap(function)(*given)
+    # XLA's products of matrices are slower with an axis of one model than without it.
+    found = function(*jax.tree.map(lambda leaf: leaf[0], given))
+    return jax.tree.map(lambda leaf: leaf[None], found)
+
+
+def first_state(rule: Rule, params: Any) -> State:
     """Returns the state before the first step, from the weights of all models."""
     models = jax.tree.leaves(params)[0].shape[0]
-    memory = jax.vmap(optimizer(config).init)(params)
-    return State(params, memory, jnp.full(models, NEVER, jnp.int32))
+    return State(params, jax.vmap(rule.begin)(params), jnp.full(models, NEVER, jnp.int32))
 
 
 def examples_of(task: Task, models: Models, split: Split) -> list[Batch]:
@@ -227,35 +261,33 @@ def stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def _predict(task: Task, settings: Settings) -> Callable[..., Any]:
+def _predict(
+    task: Task, settings: Settings, models: int, groups: int, devices: int
+) -> Callable[..., Any]:
     def one_model(params: Any, examples: Batch, values: Values) -> Any:
         return task.predict(params, examples, settings, values)
 
-    return jax.jit(jax.vmap(one_model), compiler_options=compiler_options())
+    def all_models(*given: Any) -> Any:
+        return in_groups(lambda some: over_models(one_model, *some), given, models, groups, devices)
+
+    return jax.jit(all_models, compiler_options=compiler_options())
 
 
-def _begin(config: EngineConfig, shardings: State) -> Callable[..., State]:
-    return jax.jit(functools.partial(first_state, config), out_shardings=shardings)
+def _begin(rule: Rule, shardings: State) -> Callable[..., State]:
+    return jax.jit(functools.partial(first_state, rule), out_shardings=shardings)
 
 
-def _shapes(
+def state_shapes(
     task: Task, config: EngineConfig, settings: Settings, models: int, mesh: Mesh
 ) -> tuple[State, State]:
     """Returns the shapes of a state, and where it lies."""
     one = jax.tree.map(np.asarray, task.initial(config.first_seed, settings))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((models, *x.shape), x.dtype), one)
-    transform = optimizer(config)
-    memory = jax.eval_shape(jax.vmap(transform.init), shapes)
+    rule = rule_of(task, config, settings)
+    memory = jax.eval_shape(jax.vmap(rule.begin), shapes)
     of_params = meshes.model_shardings(mesh, task.partition(one))
     of_models = meshes.sharding(mesh, meshes.SEEDS)
-    # What the optimiser keeps of a weight lies where the weight does.
-    of_memory = optax.tree_utils.tree_map_params(
-        transform,
-        lambda _, where: where,
-        memory,
-        of_params,
-        transform_non_params=lambda _: of_models,
-    )
+    of_memory = rule.placed(memory, of_params, of_models)
     shardings = State(of_params, of_memory, of_models)
     state = State(shapes, memory, jax.ShapeDtypeStruct((models,), jnp.int32))
     placed = jax.tree.map(

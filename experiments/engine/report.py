@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.engine import report_tables, side_by_side, tables
+from experiments.engine.config import EngineConfig
 from experiments.engine.drawings import Drawings, draw
-from experiments.engine.method import method_of
+from experiments.engine.extras import Part
+from experiments.engine.method import method_of, training_of
 from experiments.engine.results import chosen, summarise
 from experiments.engine.summary import sentences
 from experiments.errors import UserError
@@ -27,6 +29,7 @@ from experiments.run_directory import (
     METRICS,
     RESULTS,
     Record,
+    read_config,
     read_json,
     read_numbered,
     write_json,
@@ -82,19 +85,36 @@ def read_run(path: Path) -> Run:
 
 def write_report(path: Path) -> list[str]:
     """Writes all that follows from the records of a run; returns its tables for the terminal."""
-    run = read_run(path)
-    results = run.results
+    run, parts = read_run(path), parts_of(path)
+    results = run.results | {"more": {part.name: part.figures for part in parts if part.figures}}
     drawings = draw(results)
     facts = _facts(results)
     title = f"{results['experiment']}: {path.name}"
-    sections, plots = _sections(run, drawings), drawings.sheets(results)
+    plots = drawings.sheets(results) | {
+        name: (part.title, 1, [drawing])
+        for part in parts
+        for name, drawing in part.drawings.items()
+    }
+    sections = _sections(run, drawings, parts)
     write_page(path, title, facts, sections, results, plots, run.environment)
     facts |= environment_facts(run.environment)
-    write_text(path / "report.md", _markdown(title, facts, results))
+    write_text(path / "report.md", _markdown(title, facts, results, parts))
     (path / "tables").mkdir(exist_ok=True)
-    for name, text in tables.csv_tables(results).items():
+    files = tables.csv_tables(results)
+    for part in parts:
+        files |= part.tables
+    for name, text in files.items():
         write_text(path / "tables" / name, text)
-    return tables.all_tables(results)
+    return [*tables.all_tables(results), *(part.markdown for part in parts if part.markdown)]
+
+
+def parts_of(path: Path) -> list[Part]:
+    """Returns what the experiment of a run adds to its report."""
+    config = read_config(path)
+    if not isinstance(config, EngineConfig):
+        raise UserError(f"{path} is a run on {config.experiment}, expected one of the engine")
+    blocks, _ = read_numbered(path / METRICS)
+    return list(config.parts(summarise(read_json(path / CONFIG), blocks), blocks))
 
 
 def report_runs(paths: Sequence[Path], out: Path) -> list[str]:
@@ -128,7 +148,7 @@ def report_runs(paths: Sequence[Path], out: Path) -> list[str]:
     return side_by_side.terminal(runs)
 
 
-def _sections(run: Run, drawings: Drawings) -> list[str]:
+def _sections(run: Run, drawings: Drawings, parts: Sequence[Part]) -> list[str]:
     results = run.results
     level = f"{100 * results['confidence']:g}%"
     note = (
@@ -138,11 +158,15 @@ def _sections(run: Run, drawings: Drawings) -> list[str]:
     )
     learned = report_tables.learned(results)
     return [
-        section("In short", findings(sentences(results))),
+        section("In short", findings(_findings(results, parts))),
         section("How it was done", method(method_of(results))),
         section("Figures", note + report_tables.figures(results), "figures"),
         section("Differences", report_tables.differences(results), "differences"),
         *_of_curves(drawings),
+        *(
+            section(p.title, p.body + "".join(map(wide, p.drawings.values())), p.name)
+            for p in parts
+        ),
         *_switched("Quality against cost", "pareto", _PARETO, drawings.pareto),
         *_switched("Quality against the rest", "against", _AGAINST, drawings.against),
         section("Cost and tuning", _COSTS + report_tables.speed(results), "costs"),
@@ -165,6 +189,10 @@ def _sections(run: Run, drawings: Drawings) -> list[str]:
         ),
         section("Records", _RECORDS + report_tables.records(results, run.tests), "records"),
     ]
+
+
+def _findings(results: Figures, parts: Sequence[Part]) -> list[str]:
+    return [*sentences(results), *(sentence for part in parts for sentence in part.findings)]
 
 
 def _of_curves(drawings: Drawings) -> list[str]:
@@ -200,19 +228,21 @@ def _facts(results: Figures) -> dict[str, str]:
     return {
         "Experiment": results["experiment"],
         "Contenders": f"{len(results['contenders'])}, {seeds} seed{'s' * (seeds != 1)} each",
-        "Training": f"{config['steps']:,} steps of {config['batch_size']:,} examples",
+        "Training": training_of(config),
     }
 
 
-def _markdown(title: str, facts: Mapping[str, str], results: Figures) -> str:
+def _markdown(title: str, facts: Mapping[str, str], results: Figures, added: Sequence[Part]) -> str:
     shown = tables.markdown(results)
     parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in facts.items())]
-    parts += ["## In short", "\n".join(f"- {text}" for text in sentences(results))]
+    parts += ["## In short", "\n".join(f"- {text}" for text in _findings(results, added))]
     parts += ["## Figures", shown[0]]
     if len(shown) > 1:
         parts += [f"## Differences to {results['reference']}", shown[1]]
     notes = tables.endings(results)
     parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    for part in added:
+        parts += [f"## {part.title}", part.markdown] if part.markdown else []
     parts += ["Intervals and their meaning: `report.html`. Values: `tables/*.csv`, `results.json`."]
     return "\n\n".join(parts) + "\n"
 

@@ -24,6 +24,7 @@ class Contender(NamedTuple):
     Attributes:
       name: Its name.
       tests: The records of the tests by seed; what a lost seed was tested with is no figure.
+      shown: What else the task shows of the first seed's model.
       evaluations: The records of its evaluations.
       outcome: How it ended.
       tuning: The records of its tuning, without their outcome.
@@ -32,6 +33,7 @@ class Contender(NamedTuple):
 
     name: str
     tests: dict[int, Record]
+    shown: Record
     evaluations: Sequence[Record]
     outcome: Record
     tuning: Sequence[Record]
@@ -102,8 +104,10 @@ def _contender(config: Config, blocks: Blocks, name: str) -> Contender:
         for r in blocks[name]
         if r["kind"] == "test"
     }
+    others = next((r for r in blocks[name] if r["kind"] == "shown"), {})
+    shown = {k: v for k, v in others.items() if k not in ("kind", "contender", "seed")}
     tuned = tuning[-1] if tuning else None
-    return Contender(name, tests, evaluations, outcome, tuning[:-1], tuned)
+    return Contender(name, tests, shown, evaluations, outcome, tuning[:-1], tuned)
 
 
 def _seeds(config: Config) -> list[int]:
@@ -127,6 +131,7 @@ def _figures(
         "lost": [seed for seed in _seeds(config) if seed not in have],
         "metrics": {name: _metric(config, tests, name) for name in metrics},
         "learned": _learned(config, tests),
+        "shown": contender.shown,
         "tuning": _tuning(contender, selected),
         "curves": curves(contender.evaluations, _seeds(config), config["confidence"]),
         "bins": _pooled_bins(tests),

@@ -1,4 +1,4 @@
-"""One training step of each variant of an experiment of the engine, for all its seeds at once."""
+"""One training step of each variant of an experiment of the engine, for the seeds of one step."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Array
 from experiments.engine.candidates import candidates
 from experiments.engine.config import EngineConfig
 from experiments.engine.programs import State, factors_of, first_state, stack, step_function
+from experiments.engine.rule import rule_of
 from experiments.engine.task import Batch, Task, Variant
 from experiments.engine.training import models_of
 from experiments.steps import TrainingStep
@@ -26,7 +27,9 @@ def training_steps(config: EngineConfig) -> list[TrainingStep]:
 
 def _step(task: Task, config: EngineConfig, variant: Variant) -> TrainingStep:
     step = step_function(task, config, variant.settings)
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    rule = rule_of(task, config, variant.settings)
+    at_once = min(config.models_at_once or config.seeds, config.seeds)
+    seeds = range(config.first_seed, config.first_seed + at_once)
 
     def function(state: State, batch: Batch, *others: Any) -> tuple[State, Array]:
         return step(state, jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batch), *others)
@@ -39,7 +42,7 @@ def _step(task: Task, config: EngineConfig, variant: Variant) -> TrainingStep:
         batch = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *batches)
         of_step = np.int32(0), factors_of(config, config.steps)[0]
         rest = (batch, *of_step, models.seeds, models.rates, models.values)
-        return first_state(config, stack(weights)), *jax.tree.map(jnp.asarray, rest)
+        return first_state(rule, stack(weights)), *jax.tree.map(jnp.asarray, rest)
 
     return TrainingStep(
         name=variant.name,
@@ -47,7 +50,7 @@ def _step(task: Task, config: EngineConfig, variant: Variant) -> TrainingStep:
         arguments=_shapes(make()),
         make_arguments=make,
         donate=(0,),
-        examples=config.batch_size * config.seeds,
+        examples=config.batch_size * at_once,
         batch=(1,),
     )
 

@@ -8,7 +8,7 @@ that goes on after a stop sees what it would have seen.
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -16,6 +16,10 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
 from softmax_variants.variants import VARIANTS
+
+# A rule is of a task.
+if TYPE_CHECKING:
+    from experiments.engine.rule import Rule
 
 Split = Literal["validation", "test"]
 Direction = Literal["higher", "lower", "neither"]
@@ -140,9 +144,25 @@ class Task(abc.ABC):
     def judge(self, outputs: Any, examples: Batch) -> Judgement:
         """Returns how good the predictions are; NumPy in, numbers out."""
 
+    def rule(self, settings: Settings) -> "Rule | None":
+        """Returns how a step changes a model of this task, None for the gradient of `loss`.
+
+        A step that reads few rows of large tables, or that follows no gradient, has its own.
+        """
+        del settings
+        return None
+
     def learned(self, params: Parameters, settings: Settings) -> dict[str, Array]:
         """Returns numbers that training learned and that a report should show."""
         del params, settings
+        return {}
+
+    def shown(self, params: Parameters, settings: Settings, values: Values) -> dict[str, Any]:
+        """Returns what else a report shows of the trained model of the first seed.
+
+        Called once for a variant, with NumPy arrays; returns what JSON can hold.
+        """
+        del params, settings, values
         return {}
 
     def partition(self, params: Parameters) -> Any:

@@ -71,7 +71,7 @@ class Training:
     @property
     def chunk(self) -> int:
         """Steps between two evaluations."""
-        return max(self.steps // self.config.evaluations, 1)
+        return chunk_of(self.config, self.steps)
 
     def first_weights(self) -> Any:
         """Returns the first weights of all models, on the host."""
@@ -127,6 +127,12 @@ class Training:
         count = len(self.models.seeds)
         return [{n: np.asarray(v[m]).tolist() for n, v in found.items()} for m in range(count)]
 
+    def shown(self, params: Any) -> dict[str, Any]:
+        """Returns what a report shows of the first model."""
+        whole = meshes.fetch(params), self.models.values
+        first, values = jax.tree.map(lambda leaf: leaf[0], whole)
+        return self.task.shown(first, self.settings, values)
+
     def moved(self, params: Any) -> bool:
         """Says whether training moved any weight."""
         pairs = zip(
@@ -162,6 +168,11 @@ class Training:
             lambda *leaves: np.stack(leaves, axis=1), *[of_seed[seed] for seed in seeds]
         )
         return meshes.place_part(found, leading, where)
+
+
+def chunk_of(config: EngineConfig, steps: int) -> int:
+    """Returns the steps between two evaluations where there are so many steps."""
+    return max(steps // config.evaluations, 1)
 
 
 def models_of(variant: Variant, chosen: Sequence[Candidate], seeds: Sequence[int]) -> Models:

@@ -1,0 +1,45 @@
+"""What a comparison tells while it is made."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax.sharding import Mesh
+
+from experiments import mesh as meshes
+from experiments.engine.config import EngineConfig
+from experiments.run_directory import Record
+
+
+def budget(config: EngineConfig, mesh: Mesh) -> str:
+    """Says what every variant gets."""
+    low, high = config.learning_rate_low, config.learning_rate_high
+    rates = f"learning rates from {low:g} to {high:g}, " if low < high else ""
+    tuning = (
+        f"{config.trials} candidates with {config.tuning_seeds} seeds and "
+        f"{config.steps_of_tuning} steps each, {rates}chosen on validation data; then "
+        if config.trials > 1
+        else ""
+    )
+    shared = f"; {meshes.describe(mesh)}" if mesh.size > 1 else ""
+    return (
+        f"every variant gets {tuning}{config.seeds} seeds with {config.described_steps()}{shared}"
+    )
+
+
+def progress_line(records: Sequence[Record]) -> str:
+    """Says in one line how far a variant is: the means over its seeds."""
+    losses = [record["train_loss"] for record in records]
+    parts = [f"step {records[0]['step']:>6,}", f"training {_mean(losses)}"]
+    for name in records[0]["validation"]:
+        parts.append(f"{name} {_mean([record['validation'][name] for record in records])}")
+    return "  ".join(parts)
+
+
+def _mean(numbers: Sequence[float | None]) -> str:
+    known = [number for number in numbers if number is not None]
+    return f"{np.mean(known):.4g}" if len(known) == len(numbers) else "not finite"
+
+
+def steps_of(config: EngineConfig) -> int:
+    """Returns the steps that a variant takes, of all its models together as one."""
+    return config.steps + (config.steps_of_tuning if config.trials > 1 else 0)
