@@ -11,8 +11,9 @@ import pytest
 
 from experiments.engine import comparison
 from experiments.engine.checks import check_task
-from experiments.engine.comparison import STATES, compare
+from experiments.engine.comparison import compare
 from experiments.engine.task import Judgement
+from experiments.engine.weights import STATES
 from experiments.errors import RunFailed, UserError
 from experiments.overrides import add_overrides
 from experiments.progress import Display

@@ -16,9 +16,9 @@ from experiments.checkpoints import CHECKPOINTS, Checkpoints
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
 from experiments.digits.task import Digits
-from experiments.engine.comparison import STATES
 from experiments.engine.programs import NEVER, State, step_function
 from experiments.engine.rule import optimizer
+from experiments.engine.weights import STATES
 from experiments.run_directory import METRICS
 from tests.experiments.disk import fill
 from tests.experiments.killing import (
