@@ -20,13 +20,13 @@ from experiments.engine.config import EngineConfig
 from experiments.errors import RunFailed, UserError, did_you_mean
 from experiments.interrupts import exit_code, terminated_as_interrupted
 from experiments.overrides import Parser, add_overrides, given_overrides
-from experiments.shakespeare.config import SampleConfig
+from experiments.shakespeare.config import SampleConfig, ShakespeareConfig
 
 _DESCRIPTION = """\
 Experiments with softmax variants.
 
   compare CONFIG   train every contender on real data, compare them, write a report
-  train CONFIG     train one variant, or one language model, without tuning
+  train CONFIG     train one variant without tuning
   sample RUN       write text with a model that `train` made
   report PATH...   make the report of a run again; put several, or benchmarks, side by side
   list [CONFIG]    print the experiments, or who takes part in one of them
@@ -255,8 +255,8 @@ def _train(given: list[str]) -> int:
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
     if distributed.is_writer():
         _print_tables(tables)
-    if not isinstance(config, EngineConfig):
-        print(f"write more with: python -m experiments sample {path}")
+    if isinstance(config, ShakespeareConfig) and distributed.is_writer():
+        print(f"write text with: python -m experiments sample {path}")
     return 0
 
 
@@ -277,7 +277,8 @@ def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
     chosen = arguments.variant or (config.variants or (config.make_variants()[0].name,))[0]
     if len(config.variants) > 1 and not arguments.variant:
         raise UserError(f"variants: expected one name for `train`, got {config.variants}")
-    changes: dict[str, Any] = {} if "seeds" in vars(arguments) else {"seeds": 1}
+    # What is given wins over what an experiment takes for `train` alone.
+    changes: dict[str, Any] = {"seeds": 1, **given_overrides(arguments, type(config))}
     rate = arguments.learning_rate
     if rate is not None:
         if not 0 < rate < math.inf:

@@ -8,7 +8,6 @@ from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.engine.config import EngineConfig
-from experiments.shakespeare.config import ShakespeareConfig
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
@@ -37,10 +36,6 @@ def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
             from experiments.words import heads
 
             return [(c.name,) for c in heads.chosen_contenders(config)]
-        case ShakespeareConfig():
-            from experiments.shakespeare import comparison
-
-            return [(variant.name,) for variant in comparison.variants(config)]
         case BanditConfig():
             from experiments.bandit.contenders import chosen_contenders as policies
 

@@ -11,7 +11,6 @@ from typing import Any
 from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
-from experiments.shakespeare.config import ShakespeareConfig
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
@@ -49,10 +48,6 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
             from experiments.engine import step as engine
 
             return engine.training_steps(config)
-        case ShakespeareConfig():
-            from experiments.shakespeare import step as shakespeare
-
-            return shakespeare.training_steps(config)
         case WordsConfig():
             from experiments.words import step as words
 

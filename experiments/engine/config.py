@@ -10,7 +10,7 @@ from experiments.base_config import BaseConfig
 from experiments.errors import UserError, did_you_mean
 
 # What a run's records and folders call other things than a variant.
-_TAKEN = ("speed", "tune", "more")
+_TAKEN = ("speed", "tune", "more", "data")
 Blocks = Mapping[str, Sequence[dict[str, Any]]]
 # jax takes seconds to import, which `--help` should not wait for.
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ class EngineConfig(BaseConfig):
 
     def of_one(self, variant: str, **changes: Any) -> "EngineConfig":
         """Returns the config of `train`: one variant, nothing tuned, nothing timed."""
-        return dataclasses.replace(self, variants=(variant,), trials=1, speed_rounds=0, **changes)
+        return dataclasses.replace(
+            self, **{**changes, "variants": (variant,), "trials": 1, "speed_rounds": 0}
+        )
 
     def described(self) -> dict[str, Any]:
         """Returns what a report needs to know and the fields do not say."""

@@ -144,6 +144,13 @@ class Task(abc.ABC):
     def judge(self, outputs: Any, examples: Batch) -> Judgement:
         """Returns how good the predictions are; NumPy in, numbers out."""
 
+    def data(self) -> Mapping[str, Any]:
+        """Returns what a run notes of its data, as JSON holds it; it goes on with the same only.
+
+        Data that are read from outside have a digest here.
+        """
+        return {}
+
     def rule(self, settings: Settings) -> "Rule | None":
         """Returns how a step changes a model of this task, None for the gradient of `loss`.
 
