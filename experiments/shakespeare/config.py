@@ -81,8 +81,8 @@ class ShakespeareConfig(EngineConfig):
     trials: int = 3
     tuning_seeds: int = 1
     tuning_steps: int = 100
-    learning_rate_low: float = 1e-3
-    learning_rate_high: float = 8e-3
+    learning_rate_low: float = 1.5e-3
+    learning_rate_high: float = 6e-3
     speed_rounds: int = 4
     models_at_once: int = 1
     train_steps: int = 2000
