@@ -243,10 +243,12 @@ def _compare(given: list[str]) -> int:
 
 
 def _train(given: list[str]) -> int:
-    config, arguments = _configured(given, _train_parser)
+    config, arguments = _loaded(given, _train_parser)
     path = arguments.out or Path("runs") / f"{arguments.config.stem}-train"
     if isinstance(config, EngineConfig):
         config = _of_one(config, arguments)
+    else:
+        config = dataclasses.replace(config, **given_overrides(arguments, type(config)))
     from experiments.progress import Display
     from experiments.running import train
 
@@ -273,13 +275,14 @@ def _aot(given: list[str]) -> int:
 
 def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
     """Returns the config of one variant, with one seed unless told."""
-    if "variants" in vars(arguments) and arguments.variant:
-        raise UserError("--variant, --variants: expected one of the two flags")
-    chosen = arguments.variant or (config.variants or (config.make_variants()[0].name,))[0]
-    if len(config.variants) > 1 and not arguments.variant:
-        raise UserError(f"variants: expected one name for `train`, got {config.variants}")
     # What is given wins over what an experiment takes for `train` alone.
     changes: dict[str, Any] = {"seeds": 1, **given_overrides(arguments, type(config))}
+    if "variants" in changes and arguments.variant:
+        raise UserError("--variant, --variants: expected one of the two flags")
+    named = changes.get("variants", config.variants)
+    chosen = arguments.variant or (named or (config.make_variants()[0].name,))[0]
+    if len(named) > 1 and not arguments.variant:
+        raise UserError(f"variants: expected one name for `train`, got {named}")
     rate = arguments.learning_rate
     if rate is not None:
         if not 0 < rate < math.inf:
@@ -295,14 +298,21 @@ def _configured(
     given: list[str], parser_of: Callable[[type[BaseConfig]], ArgumentParser]
 ) -> tuple[BaseConfig, Namespace]:
     """Returns the config of a file with the overrides of the command line, and all arguments."""
+    config, arguments = _loaded(given, parser_of)
+    return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
+
+
+def _loaded(
+    given: list[str], parser_of: Callable[[type[BaseConfig]], ArgumentParser]
+) -> tuple[BaseConfig, Namespace]:
+    """Returns the config of a file as it stands there, and all arguments."""
     # Which flags there are depends on the config, so that it is loaded before they are read.
     named = next((Path(text) for text in given if text.endswith(".py")), None)
     config: BaseConfig = DigitsConfig() if named is None else load_config(named)
     arguments = parser_of(type(config)).parse_args(given)
     # Before anything starts jax's devices, as the task of an experiment may.
     distributed.initialize(DistributedConfig(**given_overrides(arguments, DistributedConfig)))
-    config = load_config(arguments.config) if named is None else config
-    return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
+    return (load_config(arguments.config) if named is None else config), arguments
 
 
 def _sample(arguments: Namespace) -> int:
