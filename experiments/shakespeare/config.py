@@ -35,7 +35,7 @@ class ShakespeareConfig(EngineConfig):
       vocabulary: The most frequent tokens. A rarer word is spelt in characters; all rarer
         characters are one token.
       tuning_part: The last part of the training text that `compare` does not train on: rates are
-        tuned and curves are drawn on it. `train` trains on all, and its curves are of the test part.
+        tuned and curves are drawn on it. `train` trains on all, with curves of the test part.
       tuning_windows: Windows of that part that are read, evenly spaced; 0 means all.
       layers: Blocks of attention and multilayer perceptron.
       heads: Attention heads in a layer.

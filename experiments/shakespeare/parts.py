@@ -97,7 +97,7 @@ def _attention(results: Figures, rows: Sequence[Figures]) -> Part:
         for i, (c, r) in enumerate(zip(results["contenders"], rows, strict=True))
     ]
     note = (
-        "<p>Weights of visible keys that are exactly zero, layer by layer; what each layer learned, "
+        "<p>Weights of visible keys that are exactly zero, layer by layer; what a layer learned, "
         "as the mean over its heads: the alpha of its entmax, or SSMax’s scale; tokens a second "
         "in training, evaluation and compilation apart.</p>"
     )

@@ -101,4 +101,6 @@ def written(
 ) -> list[int]:
     """Returns all tokens after a prompt."""
     program = compile_sampler(config, loss, graph, params, request)
-    return [token for piece in generate(program, config, params, prompt, request) for token in piece]
+    return [
+        token for piece in generate(program, config, params, prompt, request) for token in piece
+    ]

@@ -40,7 +40,7 @@ FEW: dict[str, tuple[str, ...]] = {
     "vae": ("gumbel_softmax",),
     "bandit": ("entmax15",),
     "words": ("ngram/fused",),
-    "shakespeare": ("entmax15/fused",),
+    "shakespeare": ("entmax15.fused",),
 }
 how_much = pytest.mark.parametrize(
     ("topology", "few"),

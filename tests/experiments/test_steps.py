@@ -16,9 +16,6 @@ from experiments.engine.candidates import candidates
 from experiments.engine.programs import compile_programs
 from experiments.engine.training import Training, models_of
 from experiments.mesh import make_mesh
-from experiments.shakespeare import train as shakespeare
-from experiments.shakespeare.config import ShakespeareConfig
-from experiments.shakespeare.corpus import Corpus as Text
 from experiments.steps import TrainingStep, training_steps
 from experiments.vae import train as vae
 from experiments.vae.config import VaeConfig
@@ -28,7 +25,6 @@ from experiments.words.config import WordsConfig
 from experiments.words.corpus import Corpus
 from experiments.words.examples import Source
 from experiments.words.heads import Setting, all_contenders
-from tests.experiments.shakespeare.tiny import write_text as write_shakespeare
 from tests.experiments.words.text import write_text as write_words
 
 pytestmark = pytest.mark.slow
@@ -68,25 +64,6 @@ def words_config(tmp_path_factory: pytest.TempPathFactory) -> WordsConfig:
         steps=1,
         evaluations=1,
         num_sampled=10,
-    )
-
-
-@pytest.fixture(scope="module")
-def shakespeare_config(tmp_path_factory: pytest.TempPathFactory) -> ShakespeareConfig:
-    path = write_shakespeare(tmp_path_factory.mktemp("text") / "text.txt")
-    return ShakespeareConfig(
-        data_path=(str(path),),
-        attention=("entmax15",),
-        losses=("fused",),
-        layers=1,
-        heads=2,
-        width=8,
-        context=4,
-        dropout=0.1,
-        batch_size=6,
-        steps=1,
-        warmup=0,
-        evaluations=1,
     )
 
 
@@ -166,21 +143,3 @@ def test_a_step_of_words_is_the_first_of_training(words_config: WordsConfig) -> 
     first = words.initial_state(programs, config, "ngram", config.first_seed)
     want = programs.steps(programs.head, first, batches, rate)
     chex.assert_trees_all_close((state, loss), want, rtol=1e-4, atol=1e-6)
-
-
-def test_a_step_of_the_language_model_is_the_first_of_training(
-    shakespeare_config: ShakespeareConfig,
-) -> None:
-    config = shakespeare_config
-    _, step = named(config, "softmax/cross_entropy", "entmax15/fused")
-    state, loss = run(step)
-    text = Text.load(config)
-    size, variant = len(text.vocabulary.tokens), shakespeare.Variant("entmax15", "fused")
-    programs = shakespeare.compile_programs(config, variant, size, text.training.size)
-    first = shakespeare.initial_state(config, variant, size, config.seed)
-    start = shakespeare.Progress.start(first)
-    (progress,) = shakespeare.train(
-        programs, config, jnp.asarray(text.training), config.seed, start, lambda count: None
-    )
-    chex.assert_trees_all_close(state, progress.state, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(loss, progress.losses.mean(), rtol=1e-5)

@@ -67,7 +67,9 @@ def test_a_character_that_the_model_has_never_seen_is_named() -> None:
 
 
 def test_a_text_that_is_too_short_is_named() -> None:
-    with pytest.raises(UserError, match=r"has 7 tokens to train on, 0 to tune on .* more than context \(8\)"):
+    with pytest.raises(
+        UserError, match=r"has 7 tokens to train on, 0 to tune on .* more than context \(8\)"
+    ):
         of_text("abcdefgh")
 
 
