@@ -144,13 +144,6 @@ class Task(abc.ABC):
     def judge(self, outputs: Any, examples: Batch) -> Judgement:
         """Returns how good the predictions are; NumPy in, numbers out."""
 
-    def data(self) -> Mapping[str, Any]:
-        """Returns what a run notes of its data, as JSON holds it; it goes on with the same only.
-
-        Data that are read from outside have a digest here.
-        """
-        return {}
-
     def rule(self, settings: Settings) -> "Rule | None":
         """Returns how a step changes a model of this task, None for the gradient of `loss`.
 
@@ -170,6 +163,13 @@ class Task(abc.ABC):
         Called once for a variant, with NumPy arrays; returns what JSON can hold.
         """
         del params, settings, values
+        return {}
+
+    def data(self) -> dict[str, Any]:
+        """Returns what tells data apart that the config alone does not, such as a digest.
+
+        A run has it as the first of its records, and goes on with the same only.
+        """
         return {}
 
     def partition(self, params: Parameters) -> Any:

@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -149,7 +150,7 @@ def _joined(parts: Iterable[str], limit: int) -> str:
     return joined[:limit] if limit else joined
 
 
-def described(corpus: Corpus) -> dict[str, object]:
+def described(corpus: Corpus) -> dict[str, Any]:
     """Returns what a run notes about its text."""
     return {
         "digest": corpus.digest,

@@ -1,7 +1,5 @@
 """What the report of a language model shows besides: its text, attention, throughput, samples."""
 
-import csv
-import io
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -9,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from experiments.charts import Series, line_chart
+from experiments.engine.checks import DATA
 from experiments.engine.config import Blocks
-from experiments.engine.data import DATA
 from experiments.engine.extras import Part
 from experiments.engine.plots import styles
+from experiments.engine.tables import csv_text, markdown_table
 from experiments.html_tables import cell, row, table
 from experiments.measured import plus_minus
 from experiments.statistics import mean_with_error
@@ -149,7 +148,7 @@ def _drawing(results: Figures, rows: Sequence[Figures], sparse: Figures) -> Draw
 
 def _markdown(rows: Sequence[Figures], layers: range) -> str:
     head = ["attention at zero, %", *(f"layer {i + 1}" for i in layers), "learned", "tokens/s"]
-    lines = [head, ["---", *("---:" for _ in head[1:])]]
+    lines = []
     for measured in rows:
         zeros = measured["zeros"] or [None] * len(layers)
         rate = measured["tokens_per_second"]
@@ -161,19 +160,17 @@ def _markdown(rows: Sequence[Figures], layers: range) -> str:
                 "–" if rate is None else f"{rate['estimate']:,.0f}",
             ]
         )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(head, lines)
 
 
 def _csv(rows: Sequence[Figures]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["contender", "layer", "zeros", "learned"])
+    lines: list[list[Any]] = [["contender", "layer", "zeros", "learned"]]
     for measured in rows:
         learned = next(iter(measured["learned"].values()), None)
         for i, zeros in enumerate(measured["zeros"]):
             value = None if learned is None else learned[i]
-            writer.writerow([measured["name"], i + 1, zeros["estimate"], value])
-    return text.getvalue()
+            lines.append([measured["name"], i + 1, zeros["estimate"], value])
+    return csv_text(lines)
 
 
 def _samples(results: Figures) -> Part:

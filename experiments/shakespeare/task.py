@@ -65,7 +65,7 @@ class LanguageModel(Task):
         """Smoothed bits a character are finite for sparse outputs too: they choose."""
         return METRICS
 
-    def data(self) -> Mapping[str, Any]:
+    def data(self) -> dict[str, Any]:
         """Returns what tells texts apart, and the tokens, which a sample is written in."""
         return described(self.corpus)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.engine.data import DATA
+from experiments.engine.checks import DATA
 from experiments.engine.weights import trained_weights
 from experiments.errors import UserError
 from experiments.run_directory import METRICS, read_blocks

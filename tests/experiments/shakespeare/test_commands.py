@@ -85,7 +85,7 @@ def test_another_text_is_refused(
     finally:
         text.write_text(content)
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "have changed since the run began (digest)" in error
+    assert "have changed since the run began, in digest" in error
 
 
 def test_a_comparison_tunes_trains_and_reports(
