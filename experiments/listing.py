@@ -4,7 +4,6 @@ import ast
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.engine.config import EngineConfig
@@ -41,10 +40,6 @@ def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
             from experiments.shakespeare import comparison
 
             return [(variant.name,) for variant in comparison.variants(config)]
-        case BanditConfig():
-            from experiments.bandit.contenders import chosen_contenders as policies
-
-            return [(c.name,) for c in policies(config)]
         case VaeConfig():
             from experiments.vae.contenders import chosen_contenders as estimators
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments import distributed
-from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
 from experiments.errors import UserError
@@ -34,10 +33,6 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
             from experiments.words import comparison as words
 
             return words.compare(config, path, display, retry_failed)
-        case BanditConfig():
-            from experiments.bandit import comparison as bandit
-
-            return bandit.compare(config, path, display, retry_failed)
         case VaeConfig():
             from experiments.vae import comparison as vae
 
@@ -68,11 +63,6 @@ def _write_report(path: Path) -> list[str]:
             from experiments.words import tables as words_tables
 
             return words_tables.all_tables(words_report.write_report(path))
-        case BanditConfig():
-            from experiments.bandit import report as bandit_report
-            from experiments.bandit import tables as bandit_tables
-
-            return bandit_tables.all_tables(bandit_report.write_report(path))
         case VaeConfig():
             from experiments.vae import report as vae_report
             from experiments.vae import tables as vae_tables

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
@@ -57,10 +56,6 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
             from experiments.words import step as words
 
             return words.training_steps(config)
-        case BanditConfig():
-            from experiments.bandit import step as bandit
-
-            return bandit.training_steps(config)
         case VaeConfig():
             from experiments.vae import step as vae
 

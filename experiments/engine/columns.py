@@ -34,6 +34,8 @@ _KNOWN = {
     "missed": ("Missed %", 100.0),
     "mass": ("Mass", 1.0),
     "perplexity": ("Perplexity", 1.0),
+    "optimal": ("Optimal %", 100.0),
+    "late_optimal": ("Late optimal %", 100.0),
 }
 _SENTENCES = {
     "nll": "NLL",

@@ -57,6 +57,9 @@ def _budget(results: Figures) -> str:
         f"{rates if low < high else 'what'} a contender tunes; the mean of "
         f"{in_words(results['selected_by'])} on validation data decides."
     )
+    fixed = len(results["contenders"]) - len(results["budget"])
+    if fixed:
+        said += f" {fixed} contenders have nothing to choose."
     counts = {name: budget["trials"] for name, budget in results["budget"].items()}
     other = [f"{name} {count}" for name, count in counts.items() if count != config["trials"]]
     records = f" Another number of trials is in the records of {', '.join(other)}."

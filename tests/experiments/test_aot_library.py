@@ -38,7 +38,7 @@ FEW: dict[str, tuple[str, ...]] = {
     "attention": ("entmax15", "flash 1.5"),
     "digits": ("sparsemax",),
     "vae": ("gumbel_softmax",),
-    "bandit": ("entmax15",),
+    "bandit": ("entmax15_0.1",),
     "words": ("ngram/fused",),
     "shakespeare": ("entmax15/fused",),
 }
@@ -226,7 +226,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseConfig]:
     return {
         "digits": DigitsConfig(seeds=2, hidden=(8,), batch_size=8),
         "vae": VaeConfig(latents=2, classes=3, hidden=8, seeds=2, batch_size=8),
-        "bandit": BanditConfig(problems=8),
+        "bandit": BanditConfig(seeds=2, batch_size=8),
         "words": WordsConfig(
             data_path=(str(folder / "words.txt"),),
             vocabulary=60,

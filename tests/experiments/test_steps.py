@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from experiments.bandit.config import BanditConfig
-from experiments.bandit.testbed import play, problem_keys
 from experiments.base_config import BaseConfig
 from experiments.digits.config import DigitsConfig
 from experiments.engine.candidates import candidates
+from experiments.engine.config import EngineConfig
 from experiments.engine.programs import compile_programs
 from experiments.engine.training import Training, models_of
 from experiments.mesh import make_mesh
@@ -47,7 +47,16 @@ VAE = VaeConfig(
     evaluations=1,
     batch_size=6,
 )
-BANDIT = BanditConfig(policies=("softmax_0.5",), problems=6, steps=10, points=10, drift=0.1)
+BANDIT = BanditConfig(
+    variants=("epsilon_0.1", "softmax_0.5"),
+    seeds=2,
+    batch_size=6,
+    arms=3,
+    steps=10,
+    evaluations=10,
+    points=10,
+    drift=0.1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +122,19 @@ def named(config: BaseConfig, *names: str) -> list[TrainingStep]:
     return steps
 
 
-def test_a_step_of_the_engine_is_the_first_of_training() -> None:
-    _, step = named(DIGITS, "softmax", "sparsemax")
+@pytest.mark.parametrize("config", [DIGITS, BANDIT], ids=lambda config: str(config.experiment))
+def test_a_step_of_the_engine_is_the_first_of_training(config: EngineConfig) -> None:
+    _, step = named(config, *config.variants)
     state, losses = run(step)
     assert step.examples == 6 * 2
-    task, variant = DIGITS.make_task(), DIGITS.chosen_variants()[1]
-    models = models_of(variant, candidates(DIGITS, variant)[:1], range(2))
+    task, variant = config.make_task(), config.chosen_variants()[1]
+    models = models_of(variant, candidates(config, variant)[:1], range(2))
     mesh = make_mesh()
     _, shapes = variant.program
-    programs = compile_programs(task, DIGITS, variant.settings, shapes, 2, 1, mesh)
-    training = Training(task, DIGITS, variant.settings, models, 1, programs, mesh)
-    (progress,) = training.run(training.begin(), 0, lambda count: None)
+    programs = compile_programs(task, config, variant.settings, shapes, 2, config.steps, mesh)
+    training = Training(task, config, variant.settings, models, config.steps, programs, mesh)
+    progress = next(iter(training.run(training.begin(), 0, lambda count: None)))
+    assert progress.step == 1
     chex.assert_trees_all_close(state, progress.saved.state, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(losses, progress.saved.losses[0], rtol=1e-5)
 
@@ -136,20 +147,6 @@ def test_a_step_of_vae_is_the_first_of_training() -> None:
     compiled = vae.compile_method(task, contender.method)
     want = compiled.train(task.start, *vae._chunk_arguments(task, contender, 0))
     chex.assert_trees_all_close(state, want, rtol=1e-4, atol=1e-6)
-
-
-def test_steps_of_the_testbed_are_those_of_a_game() -> None:
-    step = named(BANDIT, "epsilon", "softmax")[1]
-    game, parameter, keys, _ = step.make_arguments()
-    assert run(step) is not None
-    one_step = jax.jit(step.function)
-    rewards = []
-    for number in range(BANDIT.steps):
-        game, played = one_step(game, parameter, keys, jnp.int32(number))
-        rewards.append(np.asarray(played.reward))
-    every = jax.vmap(lambda key: play("softmax", BANDIT, parameter, key))
-    want = jax.jit(every)(problem_keys(BANDIT))
-    np.testing.assert_allclose(np.stack(rewards, axis=1), want.reward, rtol=1e-5, atol=1e-6)
 
 
 def test_a_step_of_words_is_the_first_of_training(words_config: WordsConfig) -> None:

@@ -260,7 +260,7 @@ def test_another_config_and_another_text_are_refused(
         (["train", ANCHOR, "--heads", "3"], ["heads", "divisor of width (128)", "got 3"]),
         (["train", ANCHOR, "--evaluations", "7"], ["evaluations", "divisor of steps", "got 7"]),
         (["compare", ANCHOR, "--losses", "entmax"], ["'entmax'", "mean 'entmax15'?"]),
-        (["train", ANCHOR.replace("shakespeare_char", "bandit")], ["bandit has no single model"]),
+        (["train", ANCHOR.replace("shakespeare_char", "vae")], ["vae has no single model"]),
         (["sample", "no-such-run"], ["'no-such-run' is not a run"]),
         (["sample", "x", "--top-p", "1.5"], ["top_p", "at most 1", "got 1.5"]),
         (["sample", "x", "--top-k", "many"], ["--top-k", "an integer", "'many'"]),
