@@ -107,8 +107,11 @@ class Bandits(Task):
         numbers = jnp.arange(self.config.batch_size, dtype=jnp.uint32)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
         one = functools.partial(take_action, settings["family"], self.config)
-        games, played = jax.vmap(one, in_axes=(0, 0, 0, None))(params.games, keys, batch, parameter)
-        point = jax.nn.one_hot(batch[0] // self.config.point, self.config.points)
+        # All rows are the same: a maximum is the least that devices can ask each other for.
+        step = jnp.max(batch)
+        every = jax.vmap(one, in_axes=(0, 0, None, None))
+        games, played = every(params.games, keys, step, parameter)
+        point = jax.nn.one_hot(step // self.config.point, self.config.points)
 
         def added(history: Array, happened: Float[Array, " problems"]) -> Array:
             means = happened.reshape(len(SPLITS), -1).mean(axis=1)
