@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.charts import Points, Series, line_panels
+from experiments.charts import Series, line_panels
 from experiments.engine.config import Blocks
 from experiments.engine.extras import Part
 from experiments.engine.plots import styles
@@ -169,10 +169,10 @@ def growth_part(results: Figures, figures: Sequence[Figures]) -> Part:
     header = ["contender", "classes", "seconds", "lower", "upper", "temporary_bytes", "head_bytes"]
     drawings = {
         "step_milliseconds": growth_panels(
-            results, figures, "ms a step", lambda s: [1e3 * v for v in _limits(s["seconds"])]
+            results, figures, "ms a step", lambda s: _limits(s["seconds"], 1e3)
         ),
         "step_megabytes": growth_panels(
-            results, figures, "temporary MB", lambda s: [1e-6 * s["temporary_bytes"]] * 3
+            results, figures, "temporary MB", lambda s: _limits(_point(s), 1e-6)
         ),
     }
     return Part(
@@ -191,15 +191,13 @@ def growth_panels(
     results: Figures,
     figures: Sequence[Figures],
     unit: str,
-    values: Callable[[Figures], Sequence[float]],
+    values: Callable[[Figures], tuple[float, float, float]],
 ) -> list[Drawing]:
     """Returns a figure of each head's step over the size of the vocabulary, on log scales."""
     colors = styles(results)
     lines = []
     for head in figures:
-        points: Points = [
-            (float(s["classes"]), *(max(v, 1e-6) for v in values(s))) for s in head["sizes"]
-        ]  # type: ignore[misc] # three values
+        points = [(float(s["classes"]), *values(s)) for s in head["sizes"]]
         lines.append(Series(head["name"], colors[head["name"]], points))
     drawings = line_panels(lines, results["reference"], log_x=True, log_y=True)
     for drawing in drawings:
@@ -228,10 +226,18 @@ def _row(results: Figures, name: str, cells: Sequence[str]) -> str:
     return row(contender, cells, styles(results)[name])
 
 
-def _limits(interval: Figures) -> tuple[float, float, float]:
-    estimate = interval["estimate"]
-    lower, upper = (estimate if interval[n] is None else interval[n] for n in ("lower", "upper"))
+def _limits(interval: Figures, factor: float = 1.0) -> tuple[float, float, float]:
+    estimate = factor * interval["estimate"]
+    lower, upper = (
+        estimate if interval[name] is None else factor * interval[name]
+        for name in ("lower", "upper")
+    )
     return estimate, lower, upper
+
+
+def _point(size: Figures) -> Figures:
+    # A step without any temporary memory has a place on a logarithmic axis too.
+    return {"estimate": max(size["temporary_bytes"], 1), "lower": None, "upper": None}
 
 
 def _numbers(value: Figures | float | None) -> list[float | None]:

@@ -116,7 +116,9 @@ def _compile(config: WordsConfig, counts: np.ndarray, contender: Contender) -> P
 
         def step(state: Any, batch: Batches) -> tuple[Any, None]:
             key = jax.random.wrap_key_data(batch.keys)
-            after = of_head.step(*state, batch[:2], key, jnp.float32(0.01), {})
+            weights, sums = state
+            words = batch.inputs, batch.labels
+            after = of_head.step(weights, sums, words, key, jnp.float32(0.01), {})
             return (after.params, after.memory), None
 
         return jax.lax.scan(step, state, batches)[0]

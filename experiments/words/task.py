@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
@@ -124,7 +123,7 @@ class Words(Task):
         count = examples[1].shape[0]
         size = min(_TOGETHER, count)
         # The last part is filled up with the first examples, which are then dropped.
-        places = jnp.arange(math.ceil(count / size) * size) % count
+        places = np.arange(math.ceil(count / size) * size) % count
         parts = jax.tree.map(
             lambda leaf: leaf[places].reshape(-1, size, *leaf.shape[1:]), Examples(*examples)
         )
@@ -140,5 +139,5 @@ class Words(Task):
         return Judgement(metrics, {"buckets": by_bucket(self.corpus, losses, examples[1])})
 
 
-def _hidden(params: Weights, inputs: Array) -> Array:
+def _hidden(params: Weights, inputs: Any) -> Array:
     return hidden_of(params.dense, rows.take(params.table, inputs))
