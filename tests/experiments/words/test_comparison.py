@@ -13,6 +13,8 @@ from experiments.words.task import Words
 from tests.experiments.browser import expect_readable
 from tests.experiments.words.text import write_text
 
+pytestmark = pytest.mark.slow
+
 TINY = """
 from experiments.words.config import WordsConfig
 
@@ -157,6 +159,5 @@ def test_a_run_does_not_go_on_with_another_text(
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_the_page_is_readable_in_a_browser(finished: Path, tmp_path: Path) -> None:
     expect_readable(finished / "report.html", tmp_path)

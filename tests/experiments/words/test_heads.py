@@ -50,7 +50,7 @@ def test_first_distribution_is_that_of_the_frequencies(name: str, words: Words) 
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["sampled", "huffman", "fused"])
+@pytest.mark.parametrize("name", ["sampled", "fused"])
 def test_a_step_is_adagrads_on_the_gradient_of_the_whole_tables(name: str, words: Words) -> None:
     settings = {"head": name}
     rule = words.rule(settings)
