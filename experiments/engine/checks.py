@@ -1,6 +1,7 @@
 """What the engine cannot train is said before a run begins."""
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ def check_task(task: Task, config: EngineConfig) -> None:
             )
 
 
-def note_data(run: RunDirectory[EngineConfig], task: Task) -> None:
+def note_data(run: RunDirectory[Any], task: Task) -> None:
     """Writes once what the data of a run are; others are a UserError."""
     now = json.loads(json.dumps(task.data()))
     if not now:

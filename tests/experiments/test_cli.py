@@ -59,7 +59,6 @@ def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["no config file", "did you mean", "digits.py"],
         ),
         (("compare", WORDS, "--hidden", "3"), ["unknown flag '--hidden'"]),
-        (("compare", WORDS, "--distributed", "auto"), ["unknown flag '--distributed'"]),
         (("compare", DIGITS, "--distributed", "slrum"), ["'slrum'", "did you mean 'slurm'?"]),
         (("compare", DIGITS, "--distributed", "manual"), ["distributed_coordinator", "host:port"]),
         (("compare", DIGITS, "--mesh.seeds", "3"), ["mesh_seeds", "divisor of seeds", "got 3"]),

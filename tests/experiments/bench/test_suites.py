@@ -332,7 +332,7 @@ def test_steps_stand_beside_those_of_their_task(monkeypatch: pytest.MonkeyPatch)
     assert [len(group.cases) for group in steps.groups(Wanted(quick=True))] == [2, 2, 2]
     # As the experiments themselves are compiled.
     assert [bool(group.cases[0].options) for group in groups] == [True, True, True]
-    (record,) = measure(groups[1], 1, 0, ROOFS, Display())
+    record, _ = measure(groups[1], 1, 0, ROOFS, Display())
     assert record["shape"] == {"examples": 7, "state": 6}
     assert record["copy_share"] is None
     assert record["mode"] == STEP
