@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.base_config import BaseConfig
-from experiments.distributed import is_distributed
+from experiments.distributed import AgreedError, is_distributed
 from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import Record, RunDirectory
@@ -67,11 +67,13 @@ def attempt(
         # What a user can mend, such as a full disk, is mended and the command repeated.
         raise
     except Exception as error:
-        if is_distributed():
+        agreed = isinstance(error, AgreedError)
+        if is_distributed() and not agreed:
             # The others may be in the middle of a step, and cannot go on to the next block.
             raise
         # One that fails must not take the others with it: it stays in the table, with why.
-        why = " ".join(f"{type(error).__name__}: {error}".split())
+        name = "" if agreed else f"{type(error).__name__}: "
+        why = " ".join(f"{name}{error}".split())
         records = [{"kind": "outcome", "status": "failed", "why": why}]
     run.append(block, [{**common, **record} for record in records])
     display.finish(block, records[-1], shown(records))

@@ -66,8 +66,9 @@ def _guarded(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt as stop:
         again = shlex.join(["python", "-m", "experiments", *arguments])
-        line = f"{distributed.who()}interrupted; repeat `{again}` to go on where it stopped"
-        print(line, file=sys.stderr)
+        goes_on = arguments[:1] in (["compare"], ["train"])
+        more = f"; repeat `{again}` to go on where it stopped" if goes_on else ""
+        print(f"{distributed.who()}interrupted{more}", file=sys.stderr)
         return exit_code(stop)
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`); Python would complain again at exit.

@@ -164,16 +164,47 @@ def any_process(flag: bool) -> bool:
 
 def from_writer(value: _T) -> _T:
     """Returns the value that process 0 has, which JSON can hold; all have to ask together."""
-    if not is_distributed():
-        return value
+    return _from(0, value) if is_distributed() else value
+
+
+def _from(process: int, value: _T) -> _T:
     import numpy as np
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
-    text = np.frombuffer(json.dumps(value).encode() if is_writer() else b"", np.uint8)
-    size = int(broadcast_one_to_all(np.int32(text.size)))
-    sent = broadcast_one_to_all(text if is_writer() else np.zeros(size, np.uint8))
+    mine = _index_and_count()[0] == process
+    text = np.frombuffer(json.dumps(value).encode() if mine else b"", np.uint8)
+    size = int(broadcast_one_to_all(np.int32(text.size), is_source=mine))
+    sent = broadcast_one_to_all(text if mine else np.zeros(size, np.uint8), is_source=mine)
     received: _T = json.loads(sent.tobytes())
     return received
+
+
+class AgreedError(Exception):
+    """What failed in one of several processes, known in all of them, which can go on together."""
+
+
+def agreed(work: Callable[[], _T]) -> _T:
+    """Returns what the work returns in this process, when every process has done its own.
+
+    Where it fails in any of them, every one raises the same AgreedError: none of them waits for
+    another in a step that the other never begins. The work itself must not need the others.
+    """
+    if not is_distributed():
+        return work()
+    import numpy as np
+    from jax.experimental.multihost_utils import process_allgather
+
+    failure, value = None, None
+    try:
+        value = work()
+    except Exception as error:
+        failure = error
+    failed = process_allgather(np.bool_(failure is not None))
+    if not failed.any():
+        return value  # type: ignore[return-value] # the work has returned it
+    first = int(np.argmax(failed))
+    why = _from(first, " ".join(f"{type(failure).__name__}: {failure}".split()))
+    raise AgreedError(why) from failure
 
 
 def on_writer(work: Callable[[], _T]) -> _T:

@@ -12,10 +12,11 @@ from experiments.bench.case import Group, Wanted
 from experiments.bench.columns import columns_of
 from experiments.bench.lines import Lines, writing
 from experiments.bench.programs import has_cache
+from experiments.bench.resuming import left
 from experiments.errors import UserError
+from experiments.interrupts import exit_code
+from experiments.measured import Record
 from experiments.progress import Display
-
-INTERRUPTED = 130
 
 
 def run(
@@ -24,24 +25,32 @@ def run(
     parts: Sequence[str] | None,
     rounds: int,
     path: Path,
+    resume: bool,
 ) -> int:
-    """Measures, prints a table of each suite, and returns 130 after Ctrl-C."""
+    """Measures and prints a table of each suite; returns 130 after Ctrl-C, 143 after SIGTERM."""
     display, began, status = Display(), time.perf_counter(), 0
     if has_cache():
         display.note("a compilation cache is set: compile times are not measured")
     with writing(path) as lines:
         try:
             groups = filtered(_groups(suites, wanted, display), parts)
-            _measure(groups, wanted, rounds, lines, display)
-        except KeyboardInterrupt:
-            status = INTERRUPTED
+            about = machine.describe(_packages(groups))
+            if resume:
+                there, groups = left(groups, path, about)
+                lines.write(there)
+                display.note(f"{len(there)} measurements are kept, {len(groups)} groups are left")
+            _measure(groups, about, wanted, rounds, lines, display)
+        except KeyboardInterrupt as stop:
+            status = exit_code(stop)
     for column in columns_of({path: lines.records}):
         print("\n\n".join(map(tables.for_terminal, tables.details(column))), flush=True)
     kept = f"{len(lines.records)} measurements in {time.perf_counter() - began:.0f} s"
     if not lines.records:
         print("interrupted before anything was measured", file=sys.stderr)
     elif status:
-        print(f"interrupted: {kept} are kept in {path}", file=sys.stderr)
+        print(
+            f"interrupted: {kept} are kept in {path}; --resume measures the rest", file=sys.stderr
+        )
     else:
         print(f"{kept}, written to {path}; compare: python -m experiments report {path} FILE...")
     return status
@@ -56,15 +65,22 @@ def _groups(suites: Sequence[str], wanted: Wanted, display: Display) -> list[Gro
     return found
 
 
+def _packages(groups: Sequence[Group]) -> set[str]:
+    cases = [case for group in groups for case in group.cases]
+    return {case.package for case in cases} | {"torch" for case in cases if case.torch}
+
+
 def _measure(
-    groups: Sequence[Group], wanted: Wanted, rounds: int, lines: Lines, display: Display
+    groups: Sequence[Group],
+    about: Record,
+    wanted: Wanted,
+    rounds: int,
+    lines: Lines,
+    display: Display,
 ) -> None:
-    packages = {case.package for group in groups for case in group.cases}
     if any(case.torch for group in groups for case in group.cases):
-        packages.add("torch")
         torch_side.equal_threads()
     of_device = roofs.measured(wanted.dtype)
-    about = machine.describe(packages)
     with display.stage("bench", sum(len(group.cases) for group in groups), "programs"):
         for number, group in enumerate(groups):
             display.note(group.label)

@@ -20,7 +20,7 @@ ROUNDS, QUICK_ROUNDS = 11, 5
 
 
 def main(suite: str, argv: Sequence[str]) -> int:
-    """Measures what is wanted; 130 after Ctrl-C, with what was measured until then."""
+    """Measures what is wanted; the file has what was measured until a Ctrl-C or SIGTERM."""
     given = parser(suite).parse_args(argv)
     path = given.out or Path("runs") / f"bench-{suite}.jsonl"
     rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
@@ -30,7 +30,7 @@ def main(suite: str, argv: Sequence[str]) -> int:
 
     wanted = Wanted(given.dtype, given.quick, not given.no_peers)
     names = list(SUITES) if suite == ALL else [suite]
-    return run(names, wanted, given.filter, rounds, path)
+    return run(names, wanted, given.filter, rounds, path, given.resume)
 
 
 def parser(suite: str) -> argparse.ArgumentParser:
@@ -56,6 +56,11 @@ def parser(suite: str) -> argparse.ArgumentParser:
         help=f"turns of each program [an integer; default: {ROUNDS}, quick {QUICK_ROUNDS}]",
     )
     add("--no-peers", action="store_true", help="leave other packages out [flag; default: no]")
+    add(
+        "--resume",
+        action="store_true",
+        help="keep what an interrupted run left in FILE, measure the rest [flag; default: no]",
+    )
     add(
         "--out",
         type=Path,

@@ -184,9 +184,8 @@ class Comparison:
         seeds = range(config.first_seed, config.first_seed + count)
         models = models_of(variant, chosen, seeds)
         key = (variant.program, len(models.seeds), steps)
-        programs = self.programs.get(key)
         # What a process compiles may take longer than the others would wait in its first step.
-        distributed.barrier("compiled")
+        programs = distributed.agreed(lambda: self.programs.get(key))
         return Training(self.task, config, variant.settings, models, steps, programs, self.mesh)
 
     def _tune(self, variant: Variant) -> list[Record]:

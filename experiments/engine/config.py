@@ -109,6 +109,9 @@ class EngineConfig(BaseConfig):
     def parts(self, results: dict[str, Any], blocks: Blocks) -> "Sequence[Part]":
         """Returns what the report of a run shows besides; an experiment may override this.
 
+        A report is made from the run alone, so that one of this package's experiments can have
+        parts, and one that only its own file knows cannot.
+
         Args:
           results: The engine's figures of the run.
           blocks: The records of the run, by their blocks.

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments import distributed
 from experiments import mesh as meshes
 from experiments.engine.candidates import Candidate
 from experiments.engine.config import EngineConfig
@@ -116,10 +117,14 @@ class Training:
         where = meshes.sharding(self.mesh, meshes.SEEDS)
         placed = meshes.place(stack(examples), where)
         outputs = meshes.fetch(self.programs.predict(params, placed, self._of_models()[2]))
-        return [
-            self.task.judge(jax.tree.map(lambda leaf, m=m: leaf[m], outputs), examples[m])
-            for m in range(len(examples))
-        ]
+
+        def judged() -> list[Judgement]:
+            return [
+                self.task.judge(jax.tree.map(lambda leaf, m=m: leaf[m], outputs), examples[m])
+                for m in range(len(examples))
+            ]
+
+        return distributed.agreed(judged)
 
     def learned(self, params: Any) -> list[dict[str, Any]]:
         """Returns what each model learned besides its weights: numbers, or lists of them."""
@@ -131,7 +136,7 @@ class Training:
         """Returns what a report shows of the first model."""
         whole = meshes.fetch(params), self.models.values
         first, values = jax.tree.map(lambda leaf: leaf[0], whole)
-        return self.task.shown(first, self.settings, values)
+        return distributed.agreed(lambda: self.task.shown(first, self.settings, values))
 
     def moved(self, params: Any) -> bool:
         """Says whether training moved any weight."""

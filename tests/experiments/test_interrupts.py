@@ -106,9 +106,13 @@ def test_sigterm_closes_what_is_open() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (Interrupted(signal.SIGTERM), 143, "interrupted; repeat `python -m experiments list a 'b "),
-        (Interrupted(signal.SIGINT), 130, "interrupted; repeat `python -m experiments list a 'b "),
-        (KeyboardInterrupt(), 130, "interrupted; repeat `python -m experiments list a 'b c'`"),
+        (
+            Interrupted(signal.SIGTERM),
+            143,
+            "interrupted; repeat `python -m experiments train a 'b ",
+        ),
+        (Interrupted(signal.SIGINT), 130, "interrupted; repeat `python -m experiments train a 'b "),
+        (KeyboardInterrupt(), 130, "interrupted; repeat `python -m experiments train a 'b c'`"),
         (RunFailed("not finite at step 7"), 1, "error: not finite at step 7"),
     ],
 )
@@ -123,7 +127,7 @@ def test_the_command_line_ends_with_one_line(
         raise error
 
     monkeypatch.setattr(cli, "_dispatch", failing)
-    assert cli.main(["list", "a", "b c"]) == code
+    assert cli.main(["train", "a", "b c"]) == code
     (written,) = capsys.readouterr().err.splitlines()
     assert written.startswith(line)
 
@@ -136,5 +140,8 @@ def test_sigterm_ends_a_command_with_its_code(
         return 0
 
     monkeypatch.setattr(cli, "_dispatch", slow)
-    assert cli.main(["report", str(tmp_path)]) == 143
+    assert cli.main(["compare", str(tmp_path)]) == 143
     assert "to go on where it stopped" in capsys.readouterr().err
+    # What does not go on promises nothing.
+    assert cli.main(["bench", "flash"]) == 143
+    assert capsys.readouterr().err == "interrupted\n"

@@ -212,6 +212,13 @@ def test_an_interrupted_suite_keeps_what_was_measured(
     assert command_line([*flags, "--out", str(out)]) == 130
     assert [json.loads(line)["mode"] for line in out.read_text().splitlines()] == [FORWARD]
     assert "1 measurements" in capsys.readouterr().err
+    monkeypatch.setattr(measuring, "measure", measure)
+    first = out.read_text()
+    assert command_line([*flags, "--out", str(out), "--resume"]) == 0
+    lines = out.read_text().splitlines(keepends=True)
+    assert lines[0] == first
+    assert [json.loads(line)["mode"] for line in lines] == [FORWARD, BOTH]
+    monkeypatch.setattr(measuring, "measure", stopped)
     # One that ends before its first figure leaves an earlier file as it is.
     before = out.read_text()
     monkeypatch.setattr(roofs, "measured", lambda dtype: stopped(Group("", BOTH, {}, "", ())))
@@ -236,6 +243,7 @@ def test_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
         (("maps", "--rounds", "0"), ["--rounds", "at least 1", "'0'"]),
         (("maps", "--dtype", "float8"), ["--dtype", "float8", "bfloat16"]),
         (("maps", "--no-peers", "--filter", "sparsemin"), ["--filter", "'sparsemin'", "sparsemax"]),
+        (("maps", "--resume", "--out", "no.jsonl"), ["--resume", "'no.jsonl'", "found none"]),
         (("maps", "--out", "file/x.jsonl"), ["--out", "cannot write", "file/x.jsonl"]),
         (("steps", "--dtype", "bfloat16"), ["--dtype", "float32", "bfloat16"]),
     ],

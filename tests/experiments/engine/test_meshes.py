@@ -22,7 +22,7 @@ from experiments.engine.placement import mesh_of
 from experiments.engine.programs import compile_programs
 from experiments.errors import UserError
 from experiments.progress import Display
-from experiments.run_directory import METRICS
+from experiments.run_directory import METRICS, read_blocks
 from tests.experiments import processes
 from tests.experiments.engine import wide
 from tests.experiments.engine.wide import get_config
@@ -242,3 +242,40 @@ def test_a_signal_to_one_process_saves_and_ends_all(tmp_path: Path) -> None:
     # All that is there is whole: what is not has a name that is no number.
     saved = [int(step.name) for step in (out / "states/linear/checkpoints").iterdir()]
     assert max(saved) > 100
+
+
+# `sparse` cannot be compiled in process 1; process 0 alone could go on, and would wait for ever.
+BROKEN = """
+import sys
+
+import jax
+
+from experiments import cli
+from experiments.engine import comparison
+
+compiled = comparison.compile_programs
+
+
+def compile_or_fail(task, config, settings, *others):
+    if jax.process_index() == 1 and settings["loss"].__name__ == "sparse":
+        raise ValueError("no such\\nprogram")
+    return compiled(task, config, settings, *others)
+
+
+comparison.compile_programs = compile_or_fail
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.slow
+def test_a_variant_that_one_process_cannot_make_fails_in_all_and_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    command = ["compare", str(Path(wide.__file__)), "--out", str(out), "--seeds", "4"]
+    first, second = processes.run(["-c", BROKEN, *command, "--mesh.data", "2"])
+    assert (first.code, second.code, second.err) == (0, 0, ""), first.err
+    blocks = read_blocks(out / METRICS)[0]
+    (ending,) = blocks["sparse"]
+    assert (ending["status"], ending["why"]) == ("failed", "ValueError: no such program")
+    assert blocks["linear"][-1]["status"] == "trained"
