@@ -9,7 +9,6 @@ from experiments.config_files import load_config
 from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.vae.config import VaeConfig
-from experiments.words.config import WordsConfig
 
 CONFIGS = Path("configs")
 
@@ -32,10 +31,6 @@ def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
     match config:
         case EngineConfig():
             return [(v.name, v.group, v.about) for v in config.chosen_variants()]
-        case WordsConfig():
-            from experiments.words import heads
-
-            return [(c.name,) for c in heads.chosen_contenders(config)]
         case ShakespeareConfig():
             from experiments.shakespeare import comparison
 

@@ -15,7 +15,6 @@ from experiments.progress import Display
 from experiments.run_directory import read_config
 from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
 from experiments.vae.config import VaeConfig
-from experiments.words.config import WordsConfig
 
 
 def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool) -> bool:
@@ -29,10 +28,6 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
             from experiments.shakespeare import comparison as shakespeare
 
             return shakespeare.compare(config, path, display, retry_failed)
-        case WordsConfig():
-            from experiments.words import comparison as words
-
-            return words.compare(config, path, display, retry_failed)
         case VaeConfig():
             from experiments.vae import comparison as vae
 
@@ -58,11 +53,6 @@ def _write_report(path: Path) -> list[str]:
             from experiments.shakespeare.tables import all_tables
 
             return all_tables(shakespeare_report.write_report(path))
-        case WordsConfig():
-            from experiments.words import report as words_report
-            from experiments.words import tables as words_tables
-
-            return words_tables.all_tables(words_report.write_report(path))
         case VaeConfig():
             from experiments.vae import report as vae_report
             from experiments.vae import tables as vae_tables

@@ -12,7 +12,6 @@ from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.vae.config import VaeConfig
-from experiments.words.config import WordsConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +51,6 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
             from experiments.shakespeare import step as shakespeare
 
             return shakespeare.training_steps(config)
-        case WordsConfig():
-            from experiments.words import step as words
-
-            return words.training_steps(config)
         case VaeConfig():
             from experiments.vae import step as vae
 

@@ -20,7 +20,7 @@ from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
 from experiments.digests import digest_of_arrays
 from experiments.engine.candidates import Candidate, best, candidates, is_tuned
-from experiments.engine.checks import check_task
+from experiments.engine.checks import check_task, note_data
 from experiments.engine.config import EngineConfig
 from experiments.engine.extras import Extra
 from experiments.engine.placement import mesh_of
@@ -62,6 +62,7 @@ def compare(
     check_task(task, config)
     mesh = mesh_of(config, task, variants)
     with open_run(config, path, display, budget(config, mesh), "variant") as run:
+        note_data(run, task)
         missing = [v for v in variants if is_missing(run, v.name, retry_failed)]
         timed = not config.speed_rounds or (SPEED in run.blocks and not missing)
         extras = [] if alone else config.extras()

@@ -10,7 +10,7 @@ from experiments.base_config import BaseConfig
 from experiments.errors import UserError, did_you_mean
 
 # What a run's records and folders call other things than a variant.
-_TAKEN = ("speed", "tune", "more")
+_TAKEN = ("speed", "tune", "more", "data")
 Blocks = Mapping[str, Sequence[dict[str, Any]]]
 # jax takes seconds to import, which `--help` should not wait for.
 if TYPE_CHECKING:

@@ -41,7 +41,8 @@ class Part:
       name: A short name: that of its figures, and of the link to it.
       title: Its heading.
       body: HTML.
-      drawings: Pictures, which are files of their own too, by their names.
+      drawings: Pictures, which are files of their own too, by their names: a wide one, or small
+        ones side by side.
       findings: Sentences for the summary; names stand between backquotes.
       figures: What `results.json` keeps, at `more.NAME`.
       tables: CSV files by their names.
@@ -51,7 +52,7 @@ class Part:
     name: str
     title: str
     body: str = ""
-    drawings: Mapping[str, Drawing] = dataclasses.field(default_factory=dict)
+    drawings: Mapping[str, Drawing | Sequence[Drawing]] = dataclasses.field(default_factory=dict)
     findings: Sequence[str] = ()
     figures: Any = None
     tables: Mapping[str, str] = dataclasses.field(default_factory=dict)

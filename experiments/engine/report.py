@@ -92,9 +92,9 @@ def write_report(path: Path) -> list[str]:
     facts = _facts(results)
     title = f"{results['experiment']}: {path.name}"
     plots = drawings.sheets(results) | {
-        name: (part.title, 1, [drawing])
+        name: (part.title, 1, [drawn]) if isinstance(drawn, Drawing) else (part.title, 5, drawn)
         for part in parts
-        for name, drawing in part.drawings.items()
+        for name, drawn in part.drawings.items()
     }
     sections = _sections(run, drawings, parts)
     write_page(path, title, facts, sections, results, plots, run.environment)
@@ -165,7 +165,7 @@ def _sections(run: Run, drawings: Drawings, parts: Sequence[Part]) -> list[str]:
         section("Differences", report_tables.differences(results), "differences"),
         *_of_curves(drawings),
         *(
-            section(p.title, p.body + "".join(map(wide, p.drawings.values())), p.name)
+            section(p.title, p.body + "".join(map(_drawn, p.drawings.values())), p.name)
             for p in parts
         ),
         *_switched("Quality against cost", "pareto", _PARETO, drawings.pareto),
@@ -221,6 +221,10 @@ def _switched(
         for i, (outer, choices) in enumerate(charts.items())
     }
     return [section(title, f"<p>{text}</p>{switch(name, inner)}", name)]
+
+
+def _drawn(drawing: Drawing | Sequence[Drawing]) -> str:
+    return wide(drawing) if isinstance(drawing, Drawing) else panels(drawing)
 
 
 def _shown(drawings: Sequence[Drawing]) -> str:

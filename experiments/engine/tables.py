@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from experiments.engine.columns import (
@@ -96,9 +96,9 @@ def markdown(results: Figures) -> list[str]:
         differences += [[c["name"], *shown]] if c["differences"] else []
     headings = [column.heading for column in columns]
     beside = _beside(results, results["contenders"][0]) if figures else {}
-    made = [_markdown_table(["", *headings, *beside], figures)]
+    made = [markdown_table(["", *headings, *beside], figures)]
     if differences:
-        made.append(_markdown_table([f"minus {results['reference']}", *headings], differences))
+        made.append(markdown_table([f"minus {results['reference']}", *headings], differences))
     return made
 
 
@@ -110,7 +110,7 @@ def csv_tables(results: Figures) -> dict[str, str]:
         "curves.csv": _curve_lines(results),
         "tuning.csv": _tuning_lines(results),
     }
-    return {name: _csv(lines) for name, lines in made.items()}
+    return {name: csv_text(lines) for name, lines in made.items()}
 
 
 def _main(results: Figures) -> tuple[list[str], list[list[str]]]:
@@ -182,7 +182,8 @@ def _width(header: Sequence[str], rows: Sequence[Sequence[str]], first: int, las
     return sum(max(len(row[i]) for row in (header, *rows)) + 2 for i in columns) - 2
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table in Markdown: the first column to the left, the others to the right."""
     ruler = ["---", *("---:" for _ in header[1:])]
     lines = [header, ruler, *rows]
     return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
@@ -196,7 +197,8 @@ def _all(contender: Figures) -> list[Figures]:
     return list(contender["differences"].values())
 
 
-def _csv(lines: Iterator[Sequence[Any]]) -> str:
+def csv_text(lines: Iterable[Sequence[Any]]) -> str:
+    """Returns lines of values as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

@@ -165,6 +165,13 @@ class Task(abc.ABC):
         del params, settings, values
         return {}
 
+    def data(self) -> dict[str, Any]:
+        """Returns what tells data apart that the config alone does not, such as a digest.
+
+        A run has it as the first of its records, and goes on with the same only.
+        """
+        return {}
+
     def partition(self, params: Parameters) -> Any:
         """Returns how the weights of one model lie on the axis "classes" of the mesh.
 

@@ -23,13 +23,7 @@ from experiments.steps import TrainingStep, training_steps
 from experiments.vae import train as vae
 from experiments.vae.config import VaeConfig
 from experiments.vae.contenders import chosen_contenders as chosen_estimators
-from experiments.words import train as words
-from experiments.words.config import WordsConfig
-from experiments.words.corpus import Corpus
-from experiments.words.examples import Source
-from experiments.words.heads import Setting, all_contenders
 from tests.experiments.shakespeare.tiny import write_text as write_shakespeare
-from tests.experiments.words.text import write_text as write_words
 
 pytestmark = pytest.mark.slow
 
@@ -57,27 +51,6 @@ BANDIT = BanditConfig(
     points=10,
     drift=0.1,
 )
-
-
-@pytest.fixture(scope="module")
-def words_config(tmp_path_factory: pytest.TempPathFactory) -> WordsConfig:
-    path = tmp_path_factory.mktemp("words") / "text.txt"
-    write_words(path)
-    return WordsConfig(
-        data_path=(str(path),),
-        tasks=("ngram",),
-        heads=("huffman",),
-        vocabulary=60,
-        passage=100,
-        held_out=5,
-        features=8,
-        context=2,
-        window=2,
-        batch_size=6,
-        steps=1,
-        evaluations=1,
-        num_sampled=10,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -147,22 +120,6 @@ def test_a_step_of_vae_is_the_first_of_training() -> None:
     compiled = vae.compile_method(task, contender.method)
     want = compiled.train(task.start, *vae._chunk_arguments(task, contender, 0))
     chex.assert_trees_all_close(state, want, rtol=1e-4, atol=1e-6)
-
-
-def test_a_step_of_words_is_the_first_of_training(words_config: WordsConfig) -> None:
-    config = words_config
-    _, step = named(config, "ngram/full", "ngram/huffman")
-    state, loss = run(step)
-    corpus = Corpus.load(config)
-    setting = Setting.of(corpus.counts, config, lambda: np.zeros((0, 0), np.float32))
-    programs = words.compile_programs(
-        all_contenders()["huffman"], setting, config, "ngram", block=1, evaluated=0
-    )
-    batches = words.batches_of(Source(corpus, config, "ngram"), config.first_seed, 0, 1)
-    rate = jnp.float32(config.learning_rates[0])
-    first = words.initial_state(programs, config, "ngram", config.first_seed)
-    want = programs.steps(programs.head, first, batches, rate)
-    chex.assert_trees_all_close((state, loss), want, rtol=1e-4, atol=1e-6)
 
 
 def test_a_step_of_the_language_model_is_the_first_of_training(
