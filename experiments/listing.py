@@ -9,7 +9,6 @@ from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
-from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
 CONFIGS = Path("configs")
@@ -45,10 +44,6 @@ def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
             from experiments.bandit.contenders import chosen_contenders as policies
 
             return [(c.name,) for c in policies(config)]
-        case VaeConfig():
-            from experiments.vae.contenders import chosen_contenders as estimators
-
-            return [(c.name,) for c in estimators(config)]
     raise NotImplementedError(f"nobody takes part in a {type(config).__name__}")
 
 

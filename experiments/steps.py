@@ -12,7 +12,6 @@ from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
-from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
 
@@ -61,8 +60,4 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
             from experiments.bandit import step as bandit
 
             return bandit.training_steps(config)
-        case VaeConfig():
-            from experiments.vae import step as vae
-
-            return vae.training_steps(config)
     raise NotImplementedError(f"no experiment has a step of a {type(config).__name__}")
