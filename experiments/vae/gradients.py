@@ -11,11 +11,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from experiments import mesh as meshes
-from experiments.engine.candidates import Candidate
 from experiments.engine.extras import Extra
-from experiments.engine.programs import compile_programs
-from experiments.engine.training import Training, models_of
+from experiments.engine.programs import factors_of, first_state, stack, step_function
+from experiments.engine.rule import rule_of
 from experiments.environment import compiler_options
 from experiments.randomness import generator
 from experiments.run_directory import Record, RunDirectory
@@ -77,27 +75,26 @@ def weights_along(config: VaeConfig, rate: float) -> list[Weights]:
 
     A run keeps no weights, and this is the same in every process.
     """
-    task, mesh = Autoencoder(config), meshes.make_mesh(devices=jax.local_devices()[:1])
-    variant = next(v for v in config.make_variants() if v.name == REFERENCE)
-    models = models_of(variant, [Candidate(rate, {})], [config.first_seed])
-    steps = max(config.probe_steps)
-    settings = variant.settings
-    programs = compile_programs(task, config, settings, (), 1, config.steps, mesh)
-    training = Training(task, config, settings, models, config.steps, programs, mesh)
-    began = training.begin()
-    found = {0: _first(began.state.params)}
-    for progress in training.run(began, 0, lambda _: None):
-        if progress.step in config.probe_steps:
-            found[progress.step] = _first(progress.saved.state.params)
-        if progress.step >= steps:
-            break
-    return [found[step] for step in config.probe_steps]
-
-
-def _first(params: Weights) -> Weights:
-    """Returns the first model's weights, as a copy: the next step uses up the memory."""
-    copied: Weights = jax.tree.map(lambda leaf: np.array(leaf[0]), params)
-    return copied
+    task, seed, steps = Autoencoder(config), config.first_seed, config.probe_steps
+    settings = {"method": REFERENCE}
+    step = jax.jit(
+        step_function(task, config, settings),
+        donate_argnums=0,
+        compiler_options=compiler_options(),
+    )
+    state = first_state(rule_of(task, config, settings), stack([task.initial(seed, settings)]))
+    seeds, rates = np.asarray([seed], np.int32), np.asarray([rate], np.float32)
+    found: dict[int, Weights] = {}
+    factors = factors_of(config, config.steps)
+    for number in range(max(steps) + 1):
+        if number in steps:
+            # A copy: the next step uses up the memory.
+            found[number] = jax.tree.map(lambda leaf: np.array(leaf[0]), state.params)
+        if number < max(steps):
+            batch = stack([task.batch(seed, number)])
+            place = np.int32(number), factors[number]
+            state, _ = step(state, batch, *place, seeds, rates, {})
+    return [found[number] for number in steps]
 
 
 def measure_method(config: VaeConfig, method: Method, places: Sequence[Weights]) -> list[Record]:

@@ -72,7 +72,7 @@ def enumerated_log_likelihoods(
     codes: Float[Array | np.ndarray, "codes latents classes"],
 ) -> Float[Array, "batch codes"]:
     """Returns log p(x | z) of each image under every code: the decoder sees each code once."""
-    scores = logits(weights.decoder, codes.reshape(codes.shape[0], -1))
+    scores = logits(weights.decoder, jnp.reshape(codes, (codes.shape[0], -1)))
     return images @ scores.T - jnp.sum(jax.nn.softplus(scores), axis=-1)[None, :]
 
 

@@ -91,7 +91,12 @@ def _matrix(
             at = f"{path}{name}.elbo" if path else f"contenders[{places[name]}].metrics.elbo"
             cells.append(cell(found[name], at, 1.0, 2, f"#records-{name}"))
         chosen = tuned.get(f"{method}_tuned")
-        cells.append(plain_cell(chosen, f"{method}_tuned.tuned.temperature", 1.0, 2))
+        place = places.get(f"{method}_tuned")
+        cells.append(
+            '<td data-value=""></td>'
+            if place is None
+            else plain_cell(chosen, f"contenders[{place}].tuned.temperature", 1.0, 2)
+        )
         rows.append(f'<tr><th scope="row" data-value="{method}">{method}</th>{"".join(cells)}</tr>')
     return table(["Method", *map(_heading, labels), "Tuned to"], rows)
 

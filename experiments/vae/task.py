@@ -69,7 +69,7 @@ class Autoencoder(Task):
 
     def __init__(self, config: VaeConfig) -> None:
         self.config = config
-        self._codes = all_codes(config.latents, config.classes)
+        self.codes = all_codes(config.latents, config.classes)
 
     @property
     def metrics(self) -> Mapping[str, Direction]:
@@ -106,14 +106,14 @@ class Autoencoder(Task):
         temperature = None
         if "temperature" in values:
             temperature = values["temperature"] * values["cooling"] ** batch.progress
-        return losses(method, samples, key, params, batch.pixels, self._codes, temperature)
+        return losses(method, samples, key, params, batch.pixels, self.codes, temperature)
 
     def predict(
         self, params: Parameters, examples: Batch, settings: Settings, values: Values
     ) -> Predicted:
         """Returns exact figures, whatever the model was trained with."""
-        found = exact(params, examples.held_out, self._codes)
-        return Predicted(*found, exact(params, examples.trained, self._codes).elbo)
+        found = exact(params, examples.held_out, self.codes)
+        return Predicted(*found, exact(params, examples.trained, self.codes).elbo)
 
     def judge(self, outputs: Any, examples: Batch) -> Judgement:
         """Returns the means; the codes in use are those of all images together."""
