@@ -1,5 +1,6 @@
 """The digits, split the same way for every contender, and batches that depend on nothing else."""
 
+import functools
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -88,6 +89,11 @@ def batch(config: Sampling, train_size: int, seed: int, step: int) -> Int[np.nda
     """
     per_epoch = train_size // config.batch_size
     epoch, position = divmod(step, per_epoch)
-    order = generator(seed, "order", epoch).permutation(train_size)
     start = position * config.batch_size
-    return order[start : start + config.batch_size].astype(np.int32)
+    return _order(seed, epoch, train_size)[start : start + config.batch_size].astype(np.int32)
+
+
+# The steps of an epoch follow each other.
+@functools.lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, train_size: int) -> Int[np.ndarray, " train"]:
+    return generator(seed, "order", epoch).permutation(train_size)

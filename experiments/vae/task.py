@@ -70,6 +70,13 @@ class Autoencoder(Task):
     def __init__(self, config: VaeConfig) -> None:
         self.config = config
         self.codes = all_codes(config.latents, config.classes)
+        # One test part for all seeds: what tuning chooses on is then no seed's test image.
+        split = functools.partial(data.parts_of, _images()[1], config, test_seed=0)
+        self._parts = functools.cache(split)
+
+    @functools.cached_property
+    def _pixels(self) -> Float[np.ndarray, "images pixels"]:
+        return (_images()[0] >= self.config.threshold).astype(np.float32)
 
     @property
     def metrics(self) -> Mapping[str, Direction]:
@@ -82,14 +89,14 @@ class Autoencoder(Task):
 
     def batch(self, seed: int, step: int) -> Images:
         """Returns the images of a step, and how far training is."""
-        train = _parts(self.config, seed).train
+        train = self._parts(seed).train
         rows = train[data.batch(self.config, train.size, seed, step)]
         progress = np.float32(step / max(self.config.steps - 1, 1))
-        return Images(_pixels(self.config)[rows], np.full(rows.size, progress))
+        return Images(self._pixels[rows], np.full(rows.size, progress))
 
     def examples(self, seed: int, split: Split) -> Judged:
         """Returns the held-out images of a seed, and its training part."""
-        pixels, parts = _pixels(self.config), _parts(self.config, seed)
+        pixels, parts = self._pixels, self._parts(seed)
         held_out = parts.validation if split == "validation" else parts.test
         return Judged(pixels[held_out], pixels[parts.train])
 
@@ -135,14 +142,3 @@ def perplexity(probabilities: Any) -> float:
 @functools.cache
 def _images() -> tuple[np.ndarray, np.ndarray]:
     return data.load_images()
-
-
-@functools.cache
-def _pixels(config: VaeConfig) -> Float[np.ndarray, "images pixels"]:
-    return (_images()[0] >= config.threshold).astype(np.float32)
-
-
-@functools.cache
-def _parts(config: VaeConfig, seed: int) -> data.Parts:
-    # One test part for all seeds: what tuning chooses on is then no seed's test image.
-    return data.parts_of(_images()[1], config, seed, test_seed=0)
