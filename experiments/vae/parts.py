@@ -106,15 +106,23 @@ def _plain_matrix(
     found: Mapping[str, Figures | None],
     tuned: Mapping[str, float | None],
 ) -> str:
-    labels, rows = _labels(contenders), []
-    for method, members in _rows(contenders).items():
-        texts = [
-            plus_minus(found[members[label].name], 1.0, 2) if label in members else ""
-            for label in labels
-        ]
-        chosen = tuned.get(f"{method}_tuned")
-        rows.append([method, *texts, "" if chosen is None else f"{chosen:.2f}"])
-    return _indented(layout(["", *map(_heading, labels), "tuned to"], rows))
+    """Returns the same in plain text: methods without a temperature have a table of their own."""
+    without = [c for c in contenders if c.temperature == "none"]
+    others = [c for c in contenders if c.temperature != "none"]
+    made = []
+    for members_of, more in ((without, []), (others, ["tuned to"])):
+        labels, rows = _labels(members_of), []
+        for method, members in _rows(members_of).items():
+            texts = [
+                plus_minus(found[members[label].name], 1.0, 2) if label in members else ""
+                for label in labels
+            ]
+            chosen = tuned.get(f"{method}_tuned")
+            texts += ["" if chosen is None else f"{chosen:.2f}" for _ in more]
+            rows.append([method, *texts])
+        if rows:
+            made.append(_indented(layout(["", *map(_heading, labels), *more], rows)))
+    return "\n\n".join(made)
 
 
 def _heading(label: str) -> str:
