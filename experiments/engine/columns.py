@@ -34,6 +34,8 @@ _KNOWN = {
     "missed": ("Missed %", 100.0),
     "mass": ("Mass", 1.0),
     "perplexity": ("Perplexity", 1.0),
+    "elbo": ("ELBO", 1.0),
+    "log_likelihood": ("log p(x)", 1.0),
 }
 _SENTENCES = {
     "nll": "NLL",
@@ -41,6 +43,8 @@ _SENTENCES = {
     "ece": "calibration (ECE)",
     "support": "support",
     "missed": "missed true classes",
+    "elbo": "the ELBO",
+    "log_likelihood": "log p(x)",
 }
 _MOST_DIGITS = 9
 
