@@ -8,7 +8,6 @@ from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
-from experiments.vae.config import VaeConfig
 
 CONFIGS = Path("configs")
 
@@ -35,10 +34,6 @@ def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
             from experiments.shakespeare import comparison
 
             return [(variant.name,) for variant in comparison.variants(config)]
-        case VaeConfig():
-            from experiments.vae.contenders import chosen_contenders as estimators
-
-            return [(c.name,) for c in estimators(config)]
     raise NotImplementedError(f"nobody takes part in a {type(config).__name__}")
 
 

@@ -14,7 +14,6 @@ from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import read_config
 from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
-from experiments.vae.config import VaeConfig
 
 
 def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool) -> bool:
@@ -28,10 +27,6 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
             from experiments.shakespeare import comparison as shakespeare
 
             return shakespeare.compare(config, path, display, retry_failed)
-        case VaeConfig():
-            from experiments.vae import comparison as vae
-
-            return vae.compare(config, path, display, retry_failed)
     raise NotImplementedError(f"no experiment runs a {type(config).__name__}")
 
 
@@ -53,11 +48,6 @@ def _write_report(path: Path) -> list[str]:
             from experiments.shakespeare.tables import all_tables
 
             return all_tables(shakespeare_report.write_report(path))
-        case VaeConfig():
-            from experiments.vae import report as vae_report
-            from experiments.vae import tables as vae_tables
-
-            return vae_tables.all_tables(vae_report.write_report(path))
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")
 
 

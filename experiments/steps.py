@@ -11,7 +11,6 @@ from typing import Any
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
 from experiments.shakespeare.config import ShakespeareConfig
-from experiments.vae.config import VaeConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +50,4 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
             from experiments.shakespeare import step as shakespeare
 
             return shakespeare.training_steps(config)
-        case VaeConfig():
-            from experiments.vae import step as vae
-
-            return vae.training_steps(config)
     raise NotImplementedError(f"no experiment has a step of a {type(config).__name__}")

@@ -36,6 +36,8 @@ _KNOWN = {
     "perplexity": ("Perplexity", 1.0),
     "optimal": ("Optimal %", 100.0),
     "late_optimal": ("Late optimal %", 100.0),
+    "elbo": ("ELBO", 1.0),
+    "log_likelihood": ("log p(x)", 1.0),
 }
 _SENTENCES = {
     "nll": "NLL",
@@ -43,6 +45,8 @@ _SENTENCES = {
     "ece": "calibration (ECE)",
     "support": "support",
     "missed": "missed true classes",
+    "elbo": "the ELBO",
+    "log_likelihood": "log p(x)",
 }
 _MOST_DIGITS = 9
 

@@ -37,7 +37,7 @@ FEW: dict[str, tuple[str, ...]] = {
     "heads": ("sampled", "huffman", "adaptive"),
     "attention": ("entmax15", "flash 1.5"),
     "digits": ("sparsemax",),
-    "vae": ("gumbel_softmax",),
+    "vae": ("gumbel_softmax_0.1",),
     "bandit": ("entmax15_0.1",),
     "words": ("fused",),
     "shakespeare": ("entmax15/fused",),

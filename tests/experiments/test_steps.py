@@ -20,26 +20,12 @@ from experiments.shakespeare import train as shakespeare
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.shakespeare.corpus import Corpus as Text
 from experiments.steps import TrainingStep, training_steps
-from experiments.vae import train as vae
-from experiments.vae.config import VaeConfig
-from experiments.vae.contenders import chosen_contenders as chosen_estimators
 from tests.experiments.shakespeare.tiny import write_text as write_shakespeare
 
 pytestmark = pytest.mark.slow
 
 DIGITS = DigitsConfig(
     variants=("softmax", "sparsemax"), seeds=2, hidden=(5,), steps=1, evaluations=1, batch_size=6
-)
-VAE = VaeConfig(
-    estimators=("gumbel_softmax_0.5", "gumbel_softmax_annealed"),
-    temperatures=(0.5,),
-    latents=2,
-    classes=3,
-    hidden=4,
-    seeds=2,
-    steps=1,
-    evaluations=1,
-    batch_size=6,
 )
 BANDIT = BanditConfig(
     variants=("epsilon_0.1", "softmax_0.5"),
@@ -110,16 +96,6 @@ def test_a_step_of_the_engine_is_the_first_of_training(config: EngineConfig) -> 
     assert progress.step == 1
     chex.assert_trees_all_close(state, progress.saved.state, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(losses, progress.saved.losses[0], rtol=1e-5)
-
-
-def test_a_step_of_vae_is_the_first_of_training() -> None:
-    step = named(VAE, "exact", "gumbel_softmax")[1]
-    (state,) = run(step)
-    task = vae.Task.make(VAE)
-    contender = chosen_estimators(VAE)[1]
-    compiled = vae.compile_method(task, contender.method)
-    want = compiled.train(task.start, *vae._chunk_arguments(task, contender, 0))
-    chex.assert_trees_all_close(state, want, rtol=1e-4, atol=1e-6)
 
 
 def test_a_step_of_the_language_model_is_the_first_of_training(
