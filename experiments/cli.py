@@ -245,10 +245,7 @@ def _compare(given: list[str]) -> int:
 def _train(given: list[str]) -> int:
     config, arguments = _loaded(given, _train_parser)
     path = arguments.out or Path("runs") / f"{arguments.config.stem}-train"
-    if isinstance(config, EngineConfig):
-        config = _of_one(config, arguments)
-    else:
-        config = dataclasses.replace(config, **given_overrides(arguments, type(config)))
+    config = _of_one(config, arguments) if isinstance(config, EngineConfig) else config
     from experiments.progress import Display
     from experiments.running import train
 

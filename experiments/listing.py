@@ -4,12 +4,9 @@ import ast
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.engine.config import EngineConfig
-from experiments.vae.config import VaeConfig
-from experiments.words.config import WordsConfig
 
 CONFIGS = Path("configs")
 
@@ -32,18 +29,6 @@ def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
     match config:
         case EngineConfig():
             return [(v.name, v.group, v.about) for v in config.chosen_variants()]
-        case WordsConfig():
-            from experiments.words import heads
-
-            return [(c.name,) for c in heads.chosen_contenders(config)]
-        case BanditConfig():
-            from experiments.bandit.contenders import chosen_contenders as policies
-
-            return [(c.name,) for c in policies(config)]
-        case VaeConfig():
-            from experiments.vae.contenders import chosen_contenders as estimators
-
-            return [(c.name,) for c in estimators(config)]
     raise NotImplementedError(f"nobody takes part in a {type(config).__name__}")
 
 

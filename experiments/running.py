@@ -8,15 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments import distributed
-from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
 from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import read_config
 from experiments.shakespeare.config import SampleConfig, ShakespeareConfig
-from experiments.vae.config import VaeConfig
-from experiments.words.config import WordsConfig
 
 
 def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool) -> bool:
@@ -26,18 +23,6 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
             from experiments.engine import comparison as engine
 
             return engine.compare(config.with_reference(), path, display, retry_failed)
-        case WordsConfig():
-            from experiments.words import comparison as words
-
-            return words.compare(config, path, display, retry_failed)
-        case BanditConfig():
-            from experiments.bandit import comparison as bandit
-
-            return bandit.compare(config, path, display, retry_failed)
-        case VaeConfig():
-            from experiments.vae import comparison as vae
-
-            return vae.compare(config, path, display, retry_failed)
     raise NotImplementedError(f"no experiment runs a {type(config).__name__}")
 
 
@@ -52,21 +37,6 @@ def _write_report(path: Path) -> list[str]:
             from experiments.engine import report as engine_report
 
             return engine_report.write_report(path)
-        case WordsConfig():
-            from experiments.words import report as words_report
-            from experiments.words import tables as words_tables
-
-            return words_tables.all_tables(words_report.write_report(path))
-        case BanditConfig():
-            from experiments.bandit import report as bandit_report
-            from experiments.bandit import tables as bandit_tables
-
-            return bandit_tables.all_tables(bandit_report.write_report(path))
-        case VaeConfig():
-            from experiments.vae import report as vae_report
-            from experiments.vae import tables as vae_tables
-
-            return vae_tables.all_tables(vae_report.write_report(path))
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")
 
 

@@ -8,11 +8,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from experiments.bandit.config import BanditConfig
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
-from experiments.vae.config import VaeConfig
-from experiments.words.config import WordsConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +45,4 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
             from experiments.engine import step as engine
 
             return engine.training_steps(config)
-        case WordsConfig():
-            from experiments.words import step as words
-
-            return words.training_steps(config)
-        case BanditConfig():
-            from experiments.bandit import step as bandit
-
-            return bandit.training_steps(config)
-        case VaeConfig():
-            from experiments.vae import step as vae
-
-            return vae.training_steps(config)
     raise NotImplementedError(f"no experiment has a step of a {type(config).__name__}")

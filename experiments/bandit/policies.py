@@ -1,13 +1,14 @@
 """Policies on one problem: how an action is chosen, and what is learned from its reward."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import softmax_variants as sv
-from experiments.bandit.contenders import Family
+
+Family = Literal["epsilon", "softmax", "sparsemax", "entmax15", "ucb", "gradient", "oracle"]
 
 
 class Memory(NamedTuple):
@@ -40,7 +41,7 @@ def choose(
     step: Int[Array, ""],
     parameter: Float[Array, ""],
 ) -> Int[Array, ""]:
-    """Returns the action of one step; actions that tie for the maximum are equally likely.
+    """Returns the action of one step, drawn from the policy's chances.
 
     Args:
       family: The kind of policy, static.
@@ -50,28 +51,53 @@ def choose(
       step: The number of the step, from 0.
       parameter: The parameter of the family.
     """
+    return draw(key, chances(family, memory, values, step, parameter))
+
+
+def chances(
+    family: Family,
+    memory: Memory,
+    values: Float[Array, " arms"],
+    step: Int[Array, ""],
+    parameter: Float[Array, ""],
+) -> Float[Array, " arms"]:
+    """Returns the probability of each action; those that tie for the maximum are equally likely."""
     match family:
         case "epsilon":
-            explore_key, arm_key, greedy_key = jax.random.split(key, 3)
-            anything = jax.random.randint(arm_key, (), 0, values.shape[0])
-            explore = jax.random.uniform(explore_key) < parameter
-            return jnp.where(explore, anything, _largest(greedy_key, memory.estimates))
+            greedy = (1.0 - parameter) * _largest(memory.estimates)
+            return greedy + parameter / values.shape[0]
         case "softmax":
-            return sv.categorical(key, memory.estimates, temperature=parameter)
+            return sv.softmax(memory.estimates / parameter)
         case "sparsemax":
-            return _draw(key, sv.sparsemax(memory.estimates / parameter))
+            return sv.sparsemax(memory.estimates / parameter)
         case "entmax15":
-            return _draw(key, sv.entmax15(memory.estimates / parameter))
+            return sv.entmax15(memory.estimates / parameter)
         case "ucb":
             # An action that was never taken comes first.
             log = jnp.log(step.astype(jnp.float32) + 1.0)
             bonus = parameter * jnp.sqrt(log / jnp.maximum(memory.counts, 1.0))
-            bounds = jnp.where(memory.counts > 0, memory.estimates + bonus, jnp.inf)
-            return _largest(key, bounds)
+            return _largest(jnp.where(memory.counts > 0, memory.estimates + bonus, jnp.inf))
         case "gradient":
-            return sv.categorical(key, memory.preferences)
+            return sv.softmax(memory.preferences)
         case "oracle":
-            return _largest(key, values)
+            return _largest(values)
+
+
+def draw(key: PRNGKeyArray, chances: Float[Array, " arms"]) -> Int[Array, ""]:
+    """Returns an action by its probability; one of probability 0 is never drawn.
+
+    It takes one random number, by which all policies are paired, and not one for each action.
+    """
+    # A sum in another order could leave a gap where there is no probability.
+    reached = jnp.where(chances > 0, jnp.cumsum(chances), 0.0)
+    place = jax.random.uniform(key) * jnp.max(reached)
+    return jax.lax.argmax(reached > place, 0, jnp.int32)
+
+
+def _largest(scores: Float[Array, " arms"]) -> Float[Array, " arms"]:
+    """Returns equal probabilities of the actions of the largest score."""
+    largest = (scores == jnp.max(scores)).astype(jnp.float32)
+    return largest / jnp.sum(largest)
 
 
 def learn(
@@ -103,16 +129,6 @@ def learn(
     weight = step_size if step_size > 0 else 1.0 / (step.astype(jnp.float32) + 1.0)
     preferences = memory.preferences
     if family == "gradient":
-        chances = sv.softmax(preferences)
-        preferences = preferences + parameter * (reward - before) * (taken - chances)
+        expected = sv.softmax(preferences)
+        preferences = preferences + parameter * (reward - before) * (taken - expected)
     return Memory(estimates, counts, preferences, before + weight * (reward - before))
-
-
-def _largest(key: PRNGKeyArray, scores: Float[Array, " arms"]) -> Int[Array, ""]:
-    """Returns the action of the largest score, one at random where several have it."""
-    return sv.categorical(key, scores, temperature=0.0)
-
-
-def _draw(key: PRNGKeyArray, chances: Float[Array, " arms"]) -> Int[Array, ""]:
-    """Returns an action by its probability; one of probability 0 is never drawn."""
-    return sv.categorical(key, jnp.log(chances))

@@ -1,9 +1,10 @@
 """The digits, split the same way for every contender, and batches that depend on nothing else."""
 
+import functools
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int, UInt32
+from jaxtyping import Float, Int
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -15,18 +16,6 @@ CLASSES = 10
 
 class Sampling(Protocol):
     """The fields of a config that say how the digits are split and drawn."""
-
-    @property
-    def seeds(self) -> int:
-        """How many repetitions."""
-
-    @property
-    def first_seed(self) -> int:
-        """The seed of the first one."""
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps."""
 
     @property
     def batch_size(self) -> int:
@@ -47,17 +36,6 @@ class Parts(NamedTuple):
     train: Int[np.ndarray, " train"]
     validation: Int[np.ndarray, " validation"]
     test: Int[np.ndarray, " test"]
-
-
-class Data(NamedTuple):
-    """The split data of all seeds, stacked along the first axis."""
-
-    train_images: Float[np.ndarray, "seeds train features"]
-    train_labels: Int[np.ndarray, "seeds train"]
-    validation_images: Float[np.ndarray, "seeds validation features"]
-    validation_labels: Int[np.ndarray, "seeds validation"]
-    test_images: Float[np.ndarray, "seeds test features"]
-    test_labels: Int[np.ndarray, "seeds test"]
 
 
 def load_images() -> tuple[Float[np.ndarray, "images features"], Int[np.ndarray, " images"]]:
@@ -104,20 +82,6 @@ def parts_of(
     return parts
 
 
-def load_data(config: Sampling) -> Data:
-    """Returns the digits as each seed sees them."""
-    images, labels = load_images()
-    splits = [parts_of(labels, config, seed) for seed in seeds(config)]
-    stacked = [np.stack(rows) for rows in zip(*splits, strict=True)]
-    parts = [array for rows in stacked for array in (images[rows], labels[rows])]
-    return Data(*parts)
-
-
-def seeds(config: Sampling) -> range:
-    """Returns the seeds of the repetitions."""
-    return range(config.first_seed, config.first_seed + config.seeds)
-
-
 def batch(config: Sampling, train_size: int, seed: int, step: int) -> Int[np.ndarray, " batch"]:
     """Returns the training rows of one step: a function of seed and step alone.
 
@@ -125,24 +89,11 @@ def batch(config: Sampling, train_size: int, seed: int, step: int) -> Int[np.nda
     """
     per_epoch = train_size // config.batch_size
     epoch, position = divmod(step, per_epoch)
-    order = generator(seed, "order", epoch).permutation(train_size)
     start = position * config.batch_size
-    return order[start : start + config.batch_size].astype(np.int32)
+    return _order(seed, epoch, train_size)[start : start + config.batch_size].astype(np.int32)
 
 
-def batches(config: Sampling, train_size: int) -> Int[np.ndarray, "steps seeds batch"]:
-    """Returns the training rows of every step and seed."""
-    rows = [
-        [batch(config, train_size, seed, step) for seed in seeds(config)]
-        for step in range(config.steps)
-    ]
-    return np.asarray(rows, dtype=np.int32)
-
-
-def step_keys(config: Sampling) -> UInt32[np.ndarray, "steps seeds 2"]:
-    """Returns the data of a jax random key for every step and seed."""
-    each = [
-        generator(seed, "noise").integers(2**32, size=(config.steps, 2), dtype=np.uint32)
-        for seed in seeds(config)
-    ]
-    return np.stack(each, axis=1)
+# The steps of an epoch follow each other.
+@functools.lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, train_size: int) -> Int[np.ndarray, " train"]:
+    return generator(seed, "order", epoch).permutation(train_size)

@@ -18,16 +18,23 @@ class Candidate(NamedTuple):
     tuned: dict[str, float]
 
 
+def is_tuned(config: EngineConfig, variant: Variant) -> bool:
+    """Says whether tuning has anything to choose for a variant."""
+    rates = config.learning_rate_low < config.learning_rate_high
+    return config.trials > 1 and (rates or bool(variant.tuned))
+
+
 def candidates(config: EngineConfig, variant: Variant) -> list[Candidate]:
     """Returns points that fill the ranges evenly: Hammersley's set, the learning rate first.
 
-    The learning rates are the same for every variant, from the least to the largest.
+    The learning rates are the same for every variant, from the least to the largest. A variant that
+    is not tuned has one candidate, in the middle of its ranges.
     """
     rates = Range(config.learning_rate_low, config.learning_rate_high)
     names = sorted(variant.tuned)
     if len(names) > len(_PRIMES):
         raise ValueError(f"{variant.name} tunes {len(names)} numbers, expected {len(_PRIMES)}")
-    if config.trials == 1:
+    if not is_tuned(config, variant):
         middle = {name: variant.tuned[name].at(0.5) for name in names}
         return [Candidate(rates.at(0.5), middle)]
     found = []

@@ -1,7 +1,7 @@
 """How the figures of a run are shown: headings, units and decimals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 Figures = dict[str, Any]
@@ -34,6 +34,10 @@ _KNOWN = {
     "missed": ("Missed %", 100.0),
     "mass": ("Mass", 1.0),
     "perplexity": ("Perplexity", 1.0),
+    "optimal": ("Optimal %", 100.0),
+    "late_optimal": ("Late optimal %", 100.0),
+    "elbo": ("ELBO", 1.0),
+    "log_likelihood": ("log p(x)", 1.0),
 }
 _SENTENCES = {
     "nll": "NLL",
@@ -41,6 +45,8 @@ _SENTENCES = {
     "ece": "calibration (ECE)",
     "support": "support",
     "missed": "missed true classes",
+    "elbo": "the ELBO",
+    "log_likelihood": "log p(x)",
 }
 _MOST_DIGITS = 9
 
@@ -79,6 +85,27 @@ def digits_of(intervals: Sequence[Figures | None], factor: float = 1.0) -> int:
 
 def _middle(numbers: Sequence[float]) -> float:
     return sorted(numbers)[len(numbers) // 2]
+
+
+def has_rates(results: Figures) -> bool:
+    """Says whether there was a learning rate to choose."""
+    config = results["config"]
+    return bool(config["learning_rate_low"] < config["learning_rate_high"])
+
+
+def has_tuned(results: Figures) -> bool:
+    """Says whether a contender has numbers of its own that tuning chooses."""
+    return any(c["tuned"] for c in results["contenders"])
+
+
+def is_timed(results: Figures) -> bool:
+    """Says whether the steps per second of a contender were measured."""
+    return any(c["steps_per_second"] for c in results["contenders"])
+
+
+def settings(values: Mapping[str, float]) -> str:
+    """Returns named numbers in words."""
+    return ", ".join(f"{name} {value:.3g}" for name, value in values.items()) or "–"
 
 
 def in_words(name: str) -> str:

@@ -19,7 +19,7 @@ from experiments.blocks import attempt, is_missing, open_run, outcome
 from experiments.checkpoints import open_checkpoints
 from experiments.compiling import AheadOfTime
 from experiments.digests import digest_of_arrays
-from experiments.engine.candidates import Candidate, best, candidates
+from experiments.engine.candidates import Candidate, best, candidates, is_tuned
 from experiments.engine.checks import check_task, note_data
 from experiments.engine.config import EngineConfig
 from experiments.engine.extras import Extra
@@ -85,7 +85,7 @@ def compare(
             # Compiling beside training would slow down whoever comes first.
             with display.stage("compiling", len(jobs), "programs"):
                 programs.wait(display.advance)
-            with display.stage("training", len(missing) * steps_of(config), "steps"):
+            with display.stage("training", sum(steps_of(config, v) for v in missing), "steps"):
                 for variant in missing:
                     work.make(variant)
             if not timed:
@@ -118,7 +118,7 @@ def _keys(config: EngineConfig, variant: Variant) -> dict[Key, int]:
     models = config.trials * config.tuning_seeds
     tuning = (variant.program, models, block_size(config, config.steps_of_tuning))
     return {
-        **({tuning: config.steps_of_tuning} if config.trials > 1 else {}),
+        **({tuning: config.steps_of_tuning} if is_tuned(config, variant) else {}),
         _final_key(config, variant): config.steps,
     }
 
@@ -158,7 +158,8 @@ class Comparison:
     def make(self, variant: Variant) -> None:
         """Tunes, trains and tests a variant; one that fails leaves a block that says why."""
         tune = f"tune/{variant.name}"
-        if self.config.trials > 1 and is_missing(self.run, tune, retry_failed=True):
+        tuned = is_tuned(self.config, variant)
+        if tuned and is_missing(self.run, tune, retry_failed=True):
             self._attempt(tune, variant, self._tune, lambda _: "")
         self._attempt(variant.name, variant, self._train, self._shown)
 
@@ -217,7 +218,7 @@ class Comparison:
         config = self.config
         tried = candidates(config, variant)
         chosen = tried[0]
-        if config.trials > 1:
+        if is_tuned(config, variant):
             tuning = self.run.blocks[f"tune/{variant.name}"][-1]
             if tuning["status"] == "failed":
                 raise RuntimeError(f"tuning failed: {tuning['why']}")

@@ -122,7 +122,10 @@ class EngineConfig(BaseConfig):
     def described_steps(self) -> str:
         """Says what training is, after a number of seeds that get it."""
         schedule = "" if self.schedule == "constant" else f", {self.schedule} schedule"
-        return f"{self.steps:,} {self.optimizer} steps of {self.batch_size:,} examples{schedule}"
+        low, high = self.learning_rate_low, self.learning_rate_high
+        rate = f" at a learning rate of {low:g}" if low == high else ""
+        steps = f"{self.steps:,} {self.optimizer} steps of {self.batch_size:,} examples"
+        return f"{steps}{rate}{schedule}"
 
     def chosen_variants(self) -> "list[Variant]":
         """Returns the variants that the config names, in the order of the experiment."""

@@ -45,19 +45,21 @@ def _budget(results: Figures) -> str:
     config = results["config"]
     low, high = config["learning_rate_low"], config["learning_rate_high"]
     if config["trials"] == 1:
-        middle = f"{low:g}" if low == high else f"the middle of {low:g} to {high:g}"
-        return (
-            f"Nothing was tuned: the learning rate is {middle} for all, and what else would be "
-            "tuned is in the middle of its range."
-        )
+        middle = f"the learning rate is the middle of {low:g} to {high:g} for all, and "
+        rate, else_ = (middle, " else") if low < high else ("", "")
+        return f"Nothing was tuned: {rate}what{else_} would be tuned is in the middle of its range."
     steps = config["tuning_steps"] or config["steps"]
-    rates = f"learning rates from {low:g} to {high:g} on a logarithmic scale and "
+    rates = f"learning rates from {low:g} to {high:g} on a logarithmic scale and what else"
+    whose = "every contender" if low < high else "every contender with something to choose"
     said = (
-        f"The budget of tuning is the same for every contender: {config['trials']} trials of "
+        f"The budget of tuning is the same for {whose}: {config['trials']} trials of "
         f"{config['tuning_seeds']} seeds and {steps:,} steps each, with "
-        f"{rates if low < high else ''}what else a contender tunes; the mean of "
+        f"{rates if low < high else 'what'} a contender tunes; the mean of "
         f"{in_words(results['selected_by'])} on validation data decides."
     )
+    fixed = len(results["contenders"]) - len(results["budget"])
+    if fixed:
+        said += f" {fixed} contenders have nothing to choose."
     counts = {name: budget["trials"] for name, budget in results["budget"].items()}
     other = [f"{name} {count}" for name, count in counts.items() if count != config["trials"]]
     records = f" Another number of trials is in the records of {', '.join(other)}."

@@ -160,31 +160,8 @@ def compile_programs(
     factors = _vector(block, jnp.float32, meshes.replicated(mesh))
     seeds, rates, values = _of_models(shapes, models, mesh)
 
-    def many(
-        state: State,
-        batches: Batch,
-        numbers: Array,
-        factors: Array,
-        seeds: Array,
-        rates: Array,
-        values: Values,
-    ) -> tuple[State, Array]:
-        def some(of_models: tuple[State, Batch, Array, Array, Values]) -> tuple[State, Array]:
-            state, batches, *rest = of_models
-
-            def body(state: State, inputs: tuple[Batch, Array, Array]) -> tuple[State, Array]:
-                return step(state, *inputs, *rest)
-
-            of_steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batches)
-            state, losses = jax.lax.scan(body, state, (of_steps, numbers, factors))
-            return state, losses.T
-
-        by_model = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batches)
-        given = (state, by_model, seeds, rates, values)
-        state, losses = in_groups(some, given, models, groups, mesh.shape[meshes.SEEDS])
-        return state, losses.T
-
     whole = meshes.replicated(mesh)
+    many = _many_steps(step, models, groups, mesh.shape[meshes.SEEDS])
     compiled = (
         jax.jit(many, donate_argnums=0, out_shardings=(shardings, whole))
         .lower(state, batches, numbers, factors, seeds, rates, values)
@@ -204,6 +181,41 @@ def compile_programs(
         temporary=int(memory.temp_size_in_bytes),
         seconds=time.perf_counter() - began,
     )
+
+
+def _many_steps(
+    step: Callable[..., tuple[State, Array]], models: int, groups: int, devices: int
+) -> Callable[..., tuple[State, Array]]:
+    """Returns a block of steps: `(state, batches, numbers, factors, seeds, rates, values)`."""
+
+    def many(
+        state: State,
+        batches: Batch,
+        numbers: Array,
+        factors: Array,
+        seeds: Array,
+        rates: Array,
+        values: Values,
+    ) -> tuple[State, Array]:
+        def some(of_models: tuple[State, Batch, Array, Array, Values]) -> tuple[State, Array]:
+            state, batches, *rest = of_models
+
+            def body(state: State, inputs: tuple[Batch, Array, Array]) -> tuple[State, Array]:
+                return step(state, *inputs, *rest)
+
+            of_steps = _swapped(batches)
+            state, losses = jax.lax.scan(body, state, (of_steps, numbers, factors))
+            return state, losses.T
+
+        given = (state, _swapped(batches), seeds, rates, values)
+        state, losses = in_groups(some, given, models, groups, devices)
+        return state, losses.T
+
+    return many
+
+
+def _swapped(batches: Batch) -> Batch:
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batches)
 
 
 def groups_of(config: EngineConfig, models: int, mesh: Mesh) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.engine import report_tables, side_by_side, tables
+from experiments.engine.columns import is_timed
 from experiments.engine.config import EngineConfig
 from experiments.engine.drawings import Drawings, draw
 from experiments.engine.extras import Part
@@ -169,7 +170,7 @@ def _sections(run: Run, drawings: Drawings, parts: Sequence[Part]) -> list[str]:
         ),
         *_switched("Quality against cost", "pareto", _PARETO, drawings.pareto),
         *_switched("Quality against the rest", "against", _AGAINST, drawings.against),
-        section("Cost and tuning", _COSTS + report_tables.speed(results), "costs"),
+        section("Cost and tuning", _costs(results), "costs"),
         *([gallery("Tuning", _TUNING, drawings.tuning)] if drawings.tuning else []),
         *(
             [gallery("Calibration", _CALIBRATION, drawings.calibration)]
@@ -189,6 +190,10 @@ def _sections(run: Run, drawings: Drawings, parts: Sequence[Part]) -> list[str]:
         ),
         section("Records", _RECORDS + report_tables.records(results, run.tests), "records"),
     ]
+
+
+def _costs(results: Figures) -> str:
+    return f"<p>{_TIMED if is_timed(results) else ''}{_COSTS}</p>{report_tables.speed(results)}"
 
 
 def _findings(results: Figures, parts: Sequence[Part]) -> list[str]:
@@ -267,12 +272,14 @@ _AGAINST = (
     "A metric without a better direction, such as the number of classes above zero (support), "
     "against the quality: intervals are of the quality."
 )
-_COSTS = (
-    "<p>Steps per second: the median of rounds in which the contenders took turns, and an interval "
+_TIMED = (
+    "Steps per second: the median of rounds in which the contenders took turns, and an interval "
     "of order statistics. The ratio is to the reference in the same round: its geometric mean, "
-    "with an interval that holds for all contenders at once. A step trains all seeds. FLOPs are "
-    "those of one model, as XLA counts them; temporary memory is what a step needs besides its "
-    "arguments.</p>"
+    "with an interval that holds for all contenders at once. "
+)
+_COSTS = (
+    "A step trains all seeds. FLOPs are those of one model, as XLA counts them; temporary memory "
+    "is what a step needs besides its arguments."
 )
 _TUNING = (
     "The mean validation score of each trial by its learning rate, on a logarithmic scale; the "

@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from experiments.engine.columns import Column, digits_of, metric_columns
+from experiments.engine.columns import (
+    Column,
+    digits_of,
+    has_rates,
+    has_tuned,
+    is_timed,
+    metric_columns,
+    settings,
+)
 from experiments.engine.differences import SURVIVORS
 from experiments.engine.plots import FEW, group_styles, styles
 from experiments.html_tables import (
@@ -102,17 +110,23 @@ def speed(results: Figures) -> str:
     """Returns the table of what contenders cost, and how their learning rate was chosen."""
     contenders = results["contenders"]
     costs = [c for c in _COSTS if any(k["costs"][c[0]] is not None for k in contenders)]
-    head = ["Contender", "Learning rate", "Tuned", "Steps/s", "Speed ratio"]
+    rates, tuned, timed = has_rates(results), has_tuned(results), is_timed(results)
+    head = ["Contender", *(["Learning rate"] if rates else []), *(["Tuned"] if tuned else [])]
+    head += ["Steps/s", "Speed ratio"] if timed else []
     head += [heading for _, heading, _ in costs]
     rows = []
     for i, c in enumerate(contenders):
         place, target = f"contenders[{i}]", f"#{anchor(c['name'])}"
-        cells = [
-            plain_cell(c["learning_rate"], f"{place}.learning_rate", 1.0, 5, target),
-            f'<td class="words" title="{place}.tuned" data-value="">{_settings(c["tuned"])}</td>',
-            cell(c["steps_per_second"], f"{place}.steps_per_second", 1.0, 0, target),
-            cell(c["speed_ratio"], f"{place}.speed_ratio", 1.0, 2, target),
-        ]
+        cells = []
+        if rates:
+            path = f"{place}.learning_rate"
+            cells.append(plain_cell(c["learning_rate"], path, 1.0, 5, target))
+        if tuned:
+            text = escape(settings(c["tuned"]))
+            cells.append(f'<td class="words" title="{place}.tuned" data-value="">{text}</td>')
+        if timed:
+            speed = cell(c["steps_per_second"], f"{place}.steps_per_second", 1.0, 0, target)
+            cells += [speed, cell(c["speed_ratio"], f"{place}.speed_ratio", 1.0, 2, target)]
         for name, _, factor in costs:
             digits = digits_of([_plain(k["costs"][name]) for k in contenders], factor)
             digits = 0 if name == "parameters" else min(digits, 3)
@@ -157,7 +171,7 @@ def records(results: Figures, tests: Mapping[str, Sequence[Figures]]) -> str:
         )
         parts.append(
             f"<details id='{anchor(c['name'])}'><summary><code>{escape(c['name'])}</code> "
-            f"<small>{escape(_summary(c))}</small></summary>{body}</details>"
+            f"<small>{escape(_summary(results, c))}</small></summary>{body}</details>"
         )
     return "".join(parts)
 
@@ -173,18 +187,14 @@ def _seed_row(record: Figures, columns: Sequence[Column], lost: Sequence[int]) -
     return f"<tr><th scope='row'>{record['seed']}{badge}</th>{''.join(cells)}<td>{line}</td></tr>"
 
 
-def _summary(contender: Figures) -> str:
+def _summary(results: Figures, contender: Figures) -> str:
     parts = [contender["status"]]
-    if contender["learning_rate"] is not None:
+    if has_rates(results) and contender["learning_rate"] is not None:
         parts.append(f"learning rate {contender['learning_rate']:.3g}")
-    parts += [_settings(contender["tuned"])] if contender["tuned"] else []
+    parts += [settings(contender["tuned"])] if contender["tuned"] else []
     parts += [contender["formula"]] if contender["formula"] else []
     parts += [contender["why"]] if contender["why"] else []
     return " · ".join(parts)
-
-
-def _settings(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{escape(name)} {value:.3g}" for name, value in values.items()) or "–"
 
 
 def _plain(value: float | None) -> Figures | None:

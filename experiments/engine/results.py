@@ -220,13 +220,14 @@ def _edge(trials: Sequence[Record], chosen: int | None) -> str | None:
 
 
 def _budget(contenders: Sequence[Contender]) -> Record:
-    """Returns how many models each contender tuned with: trials times seeds."""
+    """Returns how many models each tuned contender tried: trials times seeds."""
     return {
         c.name: {
             "trials": len({r["trial"] for r in c.tuning}),
             "models": len(c.tuning),
         }
         for c in contenders
+        if c.tuned is not None
     }
 
 

@@ -5,7 +5,14 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from experiments.engine.columns import Column, metric_columns
+from experiments.engine.columns import (
+    Column,
+    has_rates,
+    has_tuned,
+    is_timed,
+    metric_columns,
+    settings,
+)
 from experiments.engine.curves import AXES
 from experiments.engine.differences import SURVIVORS
 from experiments.measured import layout, plus_minus
@@ -31,9 +38,13 @@ def main_table(results: Figures) -> str:
         "where some were lost."
         if seeds > 1
         else "One seed: an interval would need two.",
-        "Learning rate (lr) and steps/s: see report.html for the budget of tuning and the rounds "
-        "of timing.",
     ]
+    beside = {
+        "the budget of tuning": has_rates(results) or has_tuned(results),
+        "the rounds of timing": is_timed(results),
+    }
+    told = " and ".join(words for words, there in beside.items() if there)
+    notes += [f"In report.html: {told}."] if told else []
     return "\n".join([*_laid_out(header, rows), *notes, *endings(results)])
 
 
@@ -76,9 +87,7 @@ def markdown(results: Figures) -> list[str]:
     for c in results["contenders"]:
         badge = "" if c["status"] == "trained" else f" ({c['status']})"
         cells = [metric_cell(c["metrics"][k.name], k, error=True) for k in columns]
-        rate = "–" if c["learning_rate"] is None else f"{c['learning_rate']:.3g}"
-        speed = plus_minus(c["steps_per_second"], 1.0, 0)
-        figures.append([c["name"] + badge, *cells, rate, speed])
+        figures.append([c["name"] + badge, *cells, *_beside(results, c).values()])
         found = [c["differences"].get(k.name) for k in columns]
         shown = [
             f"{plus_minus(d, k.factor, k.digits, '+')} {d['verdict']}" if d else "–"
@@ -86,7 +95,8 @@ def markdown(results: Figures) -> list[str]:
         ]
         differences += [[c["name"], *shown]] if c["differences"] else []
     headings = [column.heading for column in columns]
-    made = [markdown_table(["", *headings, "learning rate", "steps/s"], figures)]
+    beside = _beside(results, results["contenders"][0]) if figures else {}
+    made = [markdown_table(["", *headings, *beside], figures)]
     if differences:
         made.append(markdown_table([f"minus {results['reference']}", *headings], differences))
     return made
@@ -105,13 +115,27 @@ def csv_tables(results: Figures) -> dict[str, str]:
 
 def _main(results: Figures) -> tuple[list[str], list[list[str]]]:
     columns = metric_columns(results)
-    header = ["", *(c.heading for c in columns), "lr", "steps/s"]
+    contenders = results["contenders"]
+    beside = _beside(results, contenders[0]) if contenders else {}
+    header = ["", *(c.heading for c in columns), *beside]
     rows = []
-    for c in results["contenders"]:
+    for c in contenders:
         cells = [metric_cell(c["metrics"][column.name], column) for column in columns]
-        rate = "–" if c["learning_rate"] is None else f"{c['learning_rate']:.3g}"
-        rows.append([c["name"] + mark(c), *cells, rate, plus_minus(c["steps_per_second"], 1.0, 0)])
+        rows.append([c["name"] + mark(c), *cells, *_beside(results, c).values()])
     return header, rows
+
+
+def _beside(results: Figures, contender: Figures) -> dict[str, str]:
+    """Returns what a run chose and timed, by the heading of its column."""
+    found = {}
+    if has_rates(results):
+        rate = contender["learning_rate"]
+        found["learning rate"] = "–" if rate is None else f"{rate:.3g}"
+    if has_tuned(results):
+        found["tuned"] = settings(contender["tuned"])
+    if is_timed(results):
+        found["steps/s"] = plus_minus(contender["steps_per_second"], 1.0, 0)
+    return found
 
 
 def metric_cell(interval: Figures | None, column: Column, error: bool = False) -> str:

@@ -6,24 +6,27 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments import mesh as meshes
+from experiments.engine.candidates import is_tuned
 from experiments.engine.config import EngineConfig
+from experiments.engine.task import Variant
 from experiments.run_directory import Record
 
 
 def budget(config: EngineConfig, mesh: Mesh) -> str:
     """Says what every variant gets."""
     low, high = config.learning_rate_low, config.learning_rate_high
+    tuned = [is_tuned(config, variant) for variant in config.chosen_variants()]
+    whose = "" if all(tuned) else " with something to choose"
     rates = f"learning rates from {low:g} to {high:g}, " if low < high else ""
     tuning = (
-        f"{config.trials} candidates with {config.tuning_seeds} seeds and "
-        f"{config.steps_of_tuning} steps each, {rates}chosen on validation data; then "
-        if config.trials > 1
+        f"every variant{whose} gets {config.trials} candidates with {config.tuning_seeds} seeds "
+        f"and {config.steps_of_tuning} steps each, {rates}chosen on validation data; then "
+        if any(tuned)
         else ""
     )
     shared = f"; {meshes.describe(mesh)}" if mesh.size > 1 else ""
-    return (
-        f"every variant gets {tuning}{config.seeds} seeds with {config.described_steps()}{shared}"
-    )
+    then = "" if all(tuned) else "every variant gets "
+    return f"{tuning}{then}{config.seeds} seeds with {config.described_steps()}{shared}"
 
 
 def progress_line(records: Sequence[Record]) -> str:
@@ -40,6 +43,6 @@ def _mean(numbers: Sequence[float | None]) -> str:
     return f"{np.mean(known):.4g}" if len(known) == len(numbers) else "not finite"
 
 
-def steps_of(config: EngineConfig) -> int:
+def steps_of(config: EngineConfig, variant: Variant) -> int:
     """Returns the steps that a variant takes, of all its models together as one."""
-    return config.steps + (config.steps_of_tuning if config.trials > 1 else 0)
+    return config.steps + (config.steps_of_tuning if is_tuned(config, variant) else 0)

@@ -1,24 +1,25 @@
-"""Estimators of the gradient of the ELBO, each as a loss whose gradient it is."""
+"""Estimators of the gradient of the ELBO, each as losses whose gradient it is."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import softmax_variants as sv
-from experiments.vae.contenders import RELAXED, SCORE_FUNCTION, Method
+from experiments.vae.contenders import RELAXED, Method
 from experiments.vae.model import Weights, divergence, encode, exact, log_likelihood
 
 
-def loss(
+def losses(
     method: Method,
     samples: int,
     key: PRNGKeyArray,
     weights: Weights,
     images: Float[Array, "batch pixels"],
-    codes: Float[Array, "codes latents classes"],
-    temperature: Float[Array, ""],
-) -> Float[Array, ""]:
-    """Returns a number whose gradient estimates that of the mean negative ELBO of the images.
+    codes: Float[Array | np.ndarray, "codes latents classes"],
+    temperature: Float[Array, " batch"] | None,
+) -> Float[Array, " batch"]:
+    """Returns numbers whose gradients estimate those of the negative ELBO of each image.
 
     All of them have the divergence in closed form, and differ in the expected log-likelihood.
 
@@ -29,27 +30,30 @@ def loss(
       weights: What the gradient is taken in.
       images: Pixels that are 0 or 1.
       codes: Every code, for the exact gradient.
-      temperature: Of the relaxations.
+      temperature: Of the relaxations; None where there is none.
     """
     if method == "exact":
-        return -jnp.mean(exact(weights, images, codes).elbo)
+        return -exact(weights, images, codes).elbo
     scores = encode(weights, images, codes.shape[-1])
     drawn_scores = jnp.broadcast_to(scores[None], (samples, *scores.shape))
-    if method in SCORE_FUNCTION:
+    if temperature is None:
         drawn = _score_function(method, key, weights, images, drawn_scores)
     else:
-        relaxed = relax(method, key, drawn_scores, temperature)
+        relaxed = relax(method, key, drawn_scores, temperature[None, :, None, None])
         drawn = _log_likelihoods(weights, images, relaxed)
-    return jnp.mean(divergence(scores)) - jnp.mean(drawn)
+    return divergence(scores) - jnp.mean(drawn, axis=0)
 
 
 def relax(
     method: Method,
     key: PRNGKeyArray,
     scores: Float[Array, "*batch classes"],
-    temperature: Float[Array, ""],
+    temperature: Float[Array, "..."],
 ) -> Float[Array, "*batch classes"]:
-    """Returns relaxed one-hots, or with straight-through exact ones with the relaxed derivative."""
+    """Returns relaxed one-hots, or with straight-through exact ones with the relaxed derivative.
+
+    The temperature is a scalar, or an array like the scores with one class.
+    """
     hard = method not in RELAXED
     if method in ("gumbel_softmax", "st_softmax"):
         return sv.gumbel_softmax(key, scores, temperature=temperature, hard=hard)

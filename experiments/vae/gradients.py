@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,18 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from experiments.engine.extras import Extra
+from experiments.engine.programs import factors_of, first_state, stack, step_function
+from experiments.engine.rule import rule_of
 from experiments.environment import compiler_options
 from experiments.randomness import generator
-from experiments.run_directory import Record
+from experiments.run_directory import Record, RunDirectory
 from experiments.statistics import finite
 from experiments.vae.config import GROUPS, VaeConfig
-from experiments.vae.contenders import Method
-from experiments.vae.estimators import loss
-from experiments.vae.model import Weights, initial_weights
-from experiments.vae.train import Task
+from experiments.vae.contenders import REFERENCE, SCORE_FUNCTION, Method, measured_methods
+from experiments.vae.estimators import losses
+from experiments.vae.model import Weights, all_codes, initial_weights
+from experiments.vae.task import Autoencoder
 
 PARTS = ("encoder", "decoder")
 # The fields of the moments, of each part.
@@ -42,34 +45,97 @@ class Moments(NamedTuple):
     norm: Float[np.ndarray, ""]
 
 
-def compile_measure(task: Task, method: Method) -> Measure:
+def measurements(config: VaeConfig) -> list[Extra]:
+    """Returns the measurement of each method that takes part, at the same weights."""
+
+    @functools.cache
+    def places(rate: float) -> list[Weights]:
+        return weights_along(config, rate)
+
+    def work(method: Method, run: RunDirectory[Any]) -> list[Record]:
+        return measure_method(config, method, places(_learning_rate(run)))
+
+    return [
+        Extra(f"gradients/{method}", functools.partial(work, method))
+        for method in measured_methods(config)
+    ]
+
+
+def _learning_rate(run: RunDirectory[Any]) -> float:
+    """Returns that of the exact run; without it there is no place to measure at."""
+    outcome = run.blocks[REFERENCE][-1]
+    if outcome["status"] != "trained":
+        raise RuntimeError(f"{REFERENCE} {outcome['status']}: {outcome['why']}")
+    rate: float = outcome["learning_rate"]
+    return rate
+
+
+def weights_along(config: VaeConfig, rate: float) -> list[Weights]:
+    """Trains the first seed with the exact gradient; returns its weights at each probe.
+
+    A run keeps no weights, and this is the same in every process.
+    """
+    task, seed, steps = Autoencoder(config), config.first_seed, config.probe_steps
+    settings = {"method": REFERENCE}
+    step = jax.jit(
+        step_function(task, config, settings),
+        donate_argnums=0,
+        compiler_options=compiler_options(),
+    )
+    state = first_state(rule_of(task, config, settings), stack([task.initial(seed, settings)]))
+    seeds, rates = np.asarray([seed], np.int32), np.asarray([rate], np.float32)
+    found: dict[int, Weights] = {}
+    factors = factors_of(config, config.steps)
+    for number in range(max(steps) + 1):
+        if number in steps:
+            # A copy: the next step uses up the memory.
+            found[number] = jax.tree.map(lambda leaf: np.array(leaf[0]), state.params)
+        if number < max(steps):
+            batch = stack([task.batch(seed, number)])
+            place = np.int32(number), factors[number]
+            state, _ = step(state, batch, *place, seeds, rates, {})
+    return [found[number] for number in steps]
+
+
+def measure_method(config: VaeConfig, method: Method, places: Sequence[Weights]) -> list[Record]:
+    """Returns records of a method's gradient at each temperature and place."""
+    measure = compile_measure(config, method)
+    temperatures = (None,) if method in SCORE_FUNCTION else config.measured
+    return [
+        record
+        for temperature in temperatures
+        for probe, weights in enumerate(places)
+        for record in measure_at(config, measure, weights, probe, temperature)
+    ]
+
+
+def compile_measure(config: VaeConfig, method: Method) -> Measure:
     """Compiles the moments of a method's gradient, parameters and temperature being traced."""
-    config = task.config
-    measure = jax.jit(functools.partial(_measure, method, config.samples))
+    measure = jax.jit(functools.partial(_measure, config, method))
     weights = initial_weights(config, config.first_seed)
-    arguments = (weights, _images(task), task.codes, _keys(config, 0), jnp.float32(1.0))
+    arguments = (weights, _images(config), _keys(config, 0), _temperature(method, 1.0))
     compiled: Measure = measure.lower(*arguments).compile(compiler_options=compiler_options())
     return compiled
 
 
 def measure_at(
-    task: Task, measure: Measure, weights: Weights, probe: int, temperature: float | None
+    config: VaeConfig, measure: Measure, weights: Weights, probe: int, temperature: float | None
 ) -> list[Record]:
     """Returns a record for the encoder's gradient and one for the decoder's at some weights.
 
     Args:
-      task: The data; the gradient is of the first training images of the first seed.
+      config: The gradient is of the first training images of its first seed.
       measure: The compiled moments of an estimator.
       weights: Where the gradient is taken.
       probe: The number of the probe, which decides the random keys.
       temperature: Of a relaxation, None for an estimator that has no temperature.
     """
-    keys, value = _keys(task.config, probe), 1.0 if temperature is None else temperature
-    found = measure(weights, _images(task), task.codes, keys, jnp.float32(value))
-    common = {"kind": "gradient", "step": task.config.probe_steps[probe]}
+    value = None if temperature is None else np.float32(temperature)
+    found = measure(weights, _images(config), _keys(config, probe), value)
+    common = {"kind": "gradient", "step": config.probe_steps[probe]}
     return [
         {**common, "temperature": temperature, "part": part}
-        | figures(Moments(*(np.asarray(v, np.float64) for v in found[part])), task.config)
+        | figures(Moments(*(np.asarray(v, np.float64) for v in found[part])), config)
         for part in PARTS
     ]
 
@@ -108,8 +174,14 @@ def cross_products(products: Float[np.ndarray, "groups groups"]) -> tuple[float,
     return float(total / (count * (count - 1))), math.sqrt(spread)
 
 
-def _images(task: Task) -> Array:
-    return task.images[0, : min(task.config.probe_images, task.sizes[0])]
+@functools.cache
+def _images(config: VaeConfig) -> Float[np.ndarray, "images pixels"]:
+    trained = Autoencoder(config).examples(config.first_seed, "validation").trained
+    return trained[: config.probe_images]
+
+
+def _temperature(method: Method, value: float) -> np.float32 | None:
+    return None if method in SCORE_FUNCTION else np.float32(value)
 
 
 def _keys(config: VaeConfig, probe: int) -> np.ndarray:
@@ -119,25 +191,27 @@ def _keys(config: VaeConfig, probe: int) -> np.ndarray:
 
 
 def _measure(
+    config: VaeConfig,
     method: Method,
-    samples: int,
     weights: Weights,
     images: Array,
-    codes: Array,
     keys: Array,
-    temperature: Array,
+    temperature: Array | None,
 ) -> dict[str, tuple[Array, ...]]:
     """Returns the moments of each part, group by group: all draws of a group at once."""
+    codes = all_codes(config.latents, config.classes)
+    of_images = None if temperature is None else jnp.full(images.shape[0], temperature)
 
     def gradient(method: Method, key: Array) -> dict[str, Array]:
-        def of_weights(weights: Weights) -> Array:
+        def mean_loss(weights: Weights) -> Array:
             noise = jax.random.wrap_key_data(key)
-            return loss(method, samples, noise, weights, images, codes, temperature)
+            each = losses(method, config.samples, noise, weights, images, codes, of_images)
+            return jnp.mean(each)
 
-        found = jax.grad(of_weights)(weights)
+        found = jax.grad(mean_loss)(weights)
         return {part: ravel_pytree(getattr(found, part))[0] for part in PARTS}
 
-    truth = gradient("exact", keys[0, 0])
+    truth = gradient(REFERENCE, keys[0, 0])
     norms = {part: jnp.linalg.norm(truth[part]) for part in PARTS}
 
     def one_group(keys: Array) -> dict[str, tuple[Array, Array, Array]]:

@@ -69,15 +69,16 @@ def divergence(scores: Float[Array, "batch latents classes"]) -> Float[Array, " 
 def enumerated_log_likelihoods(
     weights: Weights,
     images: Float[Array, "batch pixels"],
-    codes: Float[Array, "codes latents classes"],
+    codes: Float[Array | np.ndarray, "codes latents classes"],
 ) -> Float[Array, "batch codes"]:
     """Returns log p(x | z) of each image under every code: the decoder sees each code once."""
-    scores = logits(weights.decoder, codes.reshape(codes.shape[0], -1))
+    scores = logits(weights.decoder, jnp.reshape(codes, (codes.shape[0], -1)))
     return images @ scores.T - jnp.sum(jax.nn.softplus(scores), axis=-1)[None, :]
 
 
 def code_log_probs(
-    scores: Float[Array, "batch latents classes"], codes: Float[Array, "codes latents classes"]
+    scores: Float[Array, "batch latents classes"],
+    codes: Float[Array | np.ndarray, "codes latents classes"],
 ) -> Float[Array, "batch codes"]:
     """Returns log q(z | x) of each image for every code."""
     return jnp.einsum("bnk,cnk->bc", sv.log_softmax(scores), codes)
@@ -100,7 +101,7 @@ class Exact(NamedTuple):
 def exact(
     weights: Weights,
     images: Float[Array, "batch pixels"],
-    codes: Float[Array, "codes latents classes"],
+    codes: Float[Array | np.ndarray, "codes latents classes"],
 ) -> Exact:
     """Returns the ELBO and log p(x) of each image, summed over all codes."""
     latents, classes = codes.shape[1:]

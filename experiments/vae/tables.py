@@ -1,66 +1,36 @@
-"""The tables that `compare` prints; every line fits in 118 columns."""
+"""The figures of the estimators as CSV, and how a bias is written."""
 
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from experiments.charts import significant
-from experiments.measured import layout, plus_minus
-
 Figures = dict[str, Any]
-_MARKS = {"better": "+", "worse": "-", "no difference shown": " "}
+_LIMITS = ("estimate", "lower", "upper")
 
 
-def all_tables(results: Figures) -> list[str]:
-    """Returns the table of the estimators, and that of their gradients."""
-    tables = [main_table(results)]
-    return [*tables, gradient_table(results)] if results["gradients"] else tables
+def training_lines(trained: Figures) -> str:
+    """Returns the ELBO of the training images of each contender, and less the reference's."""
+    lines: list[Sequence[Any]] = [("contender", "figure", *_LIMITS, "verdict")]
+    for name, figures in trained.items():
+        for figure in ("elbo", "difference"):
+            found = figures[figure] or {}
+            lines.append((name, figure, *(found.get(n) for n in _LIMITS), found.get("verdict")))
+    return _csv(lines)
 
 
-def main_table(results: Figures) -> str:
-    """Returns the exact figures of every model, and how they differ from the reference's."""
-    config, level = results["config"], f"{100 * results['confidence']:g}%"
-    header = ["", "test ELBO", "minus exact", "test log p(x)", "minus exact", "train ELBO"]
-    header += ["codes"]
-    rows = [_row(contender) for contender in results["contenders"]]
-    notes = [
-        f"± {level} interval over {config['seeds']} seeds (Student t), nats an image; exact sums "
-        "over all codes for every estimator.",
-        f"minus exact: paired by seed, simultaneous over {results['comparisons']} estimators "
-        "(Bonferroni); + better, - worse, no mark: neither shown.",
-        "codes: how many are in use (perplexity of the mean q(z | x)). A seed's rate and step "
-        "maximise the validation ELBO.",
-    ]
-    bad = [c for c in results["contenders"] if c["status"] != "trained"]
-    notes += [f"!! {c['name']} ({c['status']}): {c['why'][:100]}" for c in bad]
-    return "\n".join([layout(header, rows), *notes])
-
-
-def gradient_table(results: Figures) -> str:
-    """Returns bias and variance of the encoder's gradient along the exact run."""
-    steps = results["probe_steps"]
-    header = ["encoder's gradient"]
-    header += [f"{name} @{step}" for name in ("bias", "variance") for step in steps]
-    rows = []
-    for method in results["gradients"]:
+def gradient_lines(measured: Sequence[Figures]) -> str:
+    """Returns the moments of every measured gradient, one a line."""
+    lines: list[Sequence[Any]] = [("method", "temperature", "step", "part", "figure", *_LIMITS)]
+    for method in measured:
         for entry in method["temperatures"]:
-            moments = [probe["encoder"] for probe in entry["probes"]]
-            row = [label(method["method"], entry["temperature"])]
-            row += [bias_text(m["bias"]) for m in moments]
-            row += [_plain(m["variance"]) for m in moments]
-            rows.append(row)
-    level = f"{100 * results['confidence']:g}%"
-    notes = [
-        "Of one batch, at the weights of the exact run @ so many steps. bias: length of the mean "
-        "error over that of the exact",
-        f"gradient, ± half its {level} Monte Carlo interval, < the upper limit if it reaches 0; "
-        "variance: total, over the square;",
-        f"{results['config']['draws']:,} draws each.",
-    ]
-    notes += [
-        f"!! {method['method']} (failed): {method['why'][:100]}"
-        for method in results["gradients"]
-        if method["status"] == "failed"
-    ]
-    return "\n".join([layout(header, rows), *notes])
+            for probe in entry["probes"]:
+                place = (method["method"], entry["temperature"], probe["step"])
+                for part in ("encoder", "decoder"):
+                    for name in ("bias", "variance", "cosine"):
+                        moment = probe[part][name]
+                        lines.append((*place, part, name, *(moment[n] for n in _LIMITS)))
+    return _csv(lines)
 
 
 def label(method: str, temperature: float | None) -> str:
@@ -77,31 +47,7 @@ def bias_text(bias: Figures) -> str:
     return f"{bias['estimate']:.3f} ±{(bias['upper'] - bias['lower']) / 2.0:.3f}"
 
 
-def _row(contender: Figures) -> list[str]:
-    metrics = contender["metrics"]
-    return [
-        contender["name"] + ("" if contender["status"] == "trained" else " !!"),
-        plus_minus(metrics["elbo"], 1.0, 2),
-        _difference(contender, "elbo"),
-        plus_minus(metrics["log_likelihood"], 1.0, 2),
-        _difference(contender, "log_likelihood"),
-        _number(metrics["train_elbo"], "{:.2f}"),
-        _number(metrics["codes"], "{:.0f}"),
-    ]
-
-
-def _difference(contender: Figures, metric: str) -> str:
-    if not contender["differences"]:
-        return "–"
-    difference = contender["differences"][metric]
-    return f"{plus_minus(difference, 1.0, 2, '+')} {_MARKS[difference['verdict']]}"
-
-
-def _plain(interval: Figures) -> str:
-    return "–" if interval["estimate"] is None else significant(interval["estimate"])
-
-
-def _number(interval: Figures | None, form: str) -> str:
-    if interval is None or interval["estimate"] is None:
-        return "–"
-    return form.format(interval["estimate"])
+def _csv(lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from experiments.errors import UserError
+from experiments.run_directory import Record
 from experiments.texts import source_of, text_files, texts
 from experiments.words.config import WordsConfig
 
@@ -18,6 +19,8 @@ from experiments.words.config import WordsConfig
 OTHERS = "<others>"
 # A word is a run of letters, digits and underscores; identifiers stay whole.
 _WORD = re.compile(r"\w+")
+# Bands and tails of words need some words.
+_FEWEST = 10
 
 
 class Places(NamedTuple):
@@ -61,6 +64,18 @@ class Corpus:
             hashed.update(np.ascontiguousarray(array).tobytes())
         return hashed.hexdigest()[:16]
 
+    def described(self) -> Record:
+        """Returns what a run says of the text, and tells another one by."""
+        return {
+            "digest": self.digest,
+            "source": self.source,
+            "words": int(self.ids.size),
+            "distinct": self.distinct,
+            "vocabulary": len(self.words),
+            "others_share": float(np.mean(self.ids == self.others)),
+            "parts": {name: int(places.position.size) for name, places in self.parts.items()},
+        }
+
     @classmethod
     def load(cls, config: WordsConfig) -> "Corpus":
         """Reads the text that a config names; what cannot be used is a UserError."""
@@ -69,7 +84,13 @@ class Corpus:
         documents = [document for document in documents if document]
         if not documents:
             raise UserError(f"data_path: expected words, found none in {len(files)} files")
-        return cls.of_documents(documents, config, source_of(config.data_path, files))
+        corpus = cls.of_documents(documents, config, source_of(config.data_path, files))
+        if len(corpus.words) < _FEWEST:
+            raise UserError(
+                f"data_path: expected a text with at least {_FEWEST} words to choose from, got "
+                f"{len(corpus.words)}; give more text, or a smaller min_count"
+            )
+        return corpus
 
     @classmethod
     def of_documents(

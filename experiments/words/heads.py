@@ -10,17 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 import softmax_variants as sv
-from experiments.errors import UserError, did_you_mean
+from experiments.engine.task import Variant
 from experiments.words.config import WordsConfig
 
 REFERENCE = "full"
 Group = Literal["exact", "sampled", "tree", "bands"]
-GROUPS: dict[Group, str] = {
-    "exact": "all classes",
-    "sampled": "a sample",
-    "tree": "a path of a tree",
-    "bands": "less for rare words",
-}
 
 
 class Setting(NamedTuple):
@@ -103,6 +97,11 @@ class Contender:
     formula: str
     reference: str
     make: Callable[[Setting], Any]
+
+    @property
+    def variant(self) -> Variant:
+        """The head as the engine trains it."""
+        return Variant(self.name, {"head": self.name}, group=self.group, about=self.formula)
 
 
 def _sampled(s: Setting) -> Any:
@@ -249,16 +248,3 @@ _CONTENDERS = (
 def all_contenders() -> dict[str, Contender]:
     """Returns every contender, the reference first."""
     return {contender.name: contender for contender in _CONTENDERS}
-
-
-def chosen_contenders(config: WordsConfig) -> list[Contender]:
-    """Returns the contenders that the config names, the reference first."""
-    known = all_contenders()
-    for name in config.heads:
-        if name not in known:
-            raise UserError(
-                f"heads: expected some of {', '.join(known)}, got {name!r}"
-                f"{did_you_mean(name, known)}"
-            )
-    chosen = config.heads or tuple(known)
-    return [c for c in known.values() if c.name in (REFERENCE, *chosen)]

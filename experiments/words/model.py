@@ -1,6 +1,5 @@
-"""The body that all heads share: embeddings of the words seen, and one hidden state."""
+"""The model: embeddings of the words seen, one hidden state, and a head's parameters."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,40 +8,41 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.randomness import generator
-from experiments.words.config import TaskName, WordsConfig
+from experiments.words.config import WordsConfig
+from experiments.words.frequencies import frequency_biases
 
 
-class Body(NamedTuple):
-    """The parameters below the head.
+class Weights(NamedTuple):
+    """All that is trained.
 
     Attributes:
       table: Embeddings of the words, [classes, features].
       dense: For the task `ngram` a layer: `weight` [seen * features, features], `bias` [features].
+      head: The output layer's parameters.
     """
 
-    table: Array
-    dense: dict[str, Array]
+    table: Any
+    dense: dict[str, Any]
+    head: dict[str, Any]
 
 
-def initial_body(config: WordsConfig, task: TaskName, classes: int, seed: int) -> Body:
-    """Returns the first parameters: they depend on the seed, and not on the head."""
+def initial_weights(config: WordsConfig, head: Any, counts: np.ndarray, seed: int) -> Weights:
+    """Returns the first weights: those below the head depend on the seed, and not on the head."""
+    table, dense = initial_body(config, counts.size, seed)
+    return Weights(table, dense, {**head.init(_key(seed)), **frequency_biases(head, counts)})
+
+
+def initial_body(
+    config: WordsConfig, classes: int, seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns the first embeddings and the first layer."""
     rng, size = generator(seed, "weights"), config.features
     table = rng.standard_normal((classes, size), np.float32) / np.float32(size**0.5)
-    if task == "skipgram":
-        return Body(jnp.asarray(table), {})
+    if config.task == "skipgram":
+        return table, {}
     wide = config.context * size
     weight = rng.standard_normal((wide, size), np.float32) * np.float32((size / wide) ** 0.5)
-    return Body(
-        jnp.asarray(table), {"weight": jnp.asarray(weight), "bias": jnp.zeros(size, jnp.float32)}
-    )
-
-
-def body_shapes(config: WordsConfig, task: TaskName, classes: int) -> Any:
-    """Returns the shapes of the first parameters."""
-    floats = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
-    size = config.features
-    layer = {"weight": floats((config.context * size, size)), "bias": floats((size,))}
-    return Body(floats((classes, size)), {} if task == "skipgram" else layer)  # type: ignore[arg-type] # NumPy
+    return table, {"weight": weight, "bias": np.zeros(size, np.float32)}
 
 
 def hidden_of(
@@ -55,7 +55,7 @@ def hidden_of(
     return jnp.tanh(flat @ dense["weight"] + dense["bias"][None, :])
 
 
-def initial_key(seed: int) -> Array:
+def _key(seed: int) -> Array:
     """Returns the key of a head's first parameters."""
     data = generator(seed, "weights", 1).integers(2**32, size=2, dtype=np.uint32)
     return jax.random.wrap_key_data(jnp.asarray(data))

@@ -103,7 +103,7 @@ def test_what_is_larger_than_the_memory_does_not_fit(name: str) -> None:
 
 @needs_libtpu
 def test_every_policy_compiles_and_sends_no_data(v5e: Topology) -> None:
-    config = BanditConfig(policies=("softmax_0.5", "ucb_2"), problems=64)
+    config = BanditConfig(variants=("epsilon_0.1", "softmax_0.5", "ucb_2"), seeds=2, batch_size=64)
     records = [compile_step(step, v5e, quick=True) for step in training_steps(config)]
     assert [record["status"] for record in records] == ["compiled"] * 3
     # A solver that goes on until every problem is done may ask the other devices for that.

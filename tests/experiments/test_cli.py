@@ -59,15 +59,15 @@ def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["no config file", "did you mean", "digits.py"],
         ),
         (("compare", WORDS, "--hidden", "3"), ["unknown flag '--hidden'"]),
-        (("compare", WORDS, "--distributed", "auto"), ["unknown flag '--distributed'"]),
         (("compare", DIGITS, "--distributed", "slrum"), ["'slrum'", "did you mean 'slurm'?"]),
         (("compare", DIGITS, "--distributed", "manual"), ["distributed_coordinator", "host:port"]),
         (("compare", DIGITS, "--mesh.seeds", "3"), ["mesh_seeds", "divisor of seeds", "got 3"]),
-        (("compare", WORDS, "--task", "ngram"), ["'--task'", "did you mean '--tasks'?"]),
-        (("compare", WORDS, "--tasks", "n-gram"), ["'skipgram', 'ngram'", "mean 'ngram'?"]),
+        (("compare", WORDS, "--tasks", "ngram"), ["'--tasks'", "did you mean '--task'?"]),
+        (("compare", WORDS, "--task", "n-gram"), ["'ngram', 'skipgram'", "mean 'ngram'?"]),
+        (("compare", WORDS, "--optimizer", "adam"), ["optimizer", "'adagrad'", "got 'adam'"]),
         (("compare", WORDS, "--vocabulary", "many"), ["--vocabulary", "an integer", "'many'"]),
         (("compare", WORDS, "--vocabulary", "100"), ["num_sampled", "less than vocabulary"]),
-        (("compare", WORDS, "--heads", "hufman"), ["'hufman'", "did you mean 'huffman'?"]),
+        (("compare", WORDS, "--variants", "hufman"), ["'hufman'", "did you mean 'huffman'?"]),
         (("compare", WORDS, "--scaling", "1000", "500"), ["scaling", "rising"]),
         (("compare", WORDS, "--data.path", "no-such.txt"), ["no file or folder 'no-such.txt'"]),
         (("compare", WORDS, "--data.pat", "a"), ["'--data-pat'", "did you mean '--data-path'?"]),
@@ -164,16 +164,16 @@ def test_a_dot_in_a_flag_is_a_hyphen() -> None:
 
     parser = Parser()
     add_overrides(parser, WordsConfig)
-    for text in ("--data.path a.b/c.d x --pilot 0.5", "--data-path a.b/c.d x --pilot=0.5"):
+    for text in ("--data.path a.b/c.d x --quality 0.5", "--data-path a.b/c.d x --quality=0.5"):
         given = given_overrides(parser.parse_args(text.split()), WordsConfig)
-        assert given == {"data_path": ("a.b/c.d", "x"), "pilot": 0.5}
+        assert given == {"data_path": ("a.b/c.d", "x"), "quality": 0.5}
 
 
 @pytest.mark.parametrize(
     ("arguments", "kind", "default"),
     [
         (("compare", "--help"), DigitsConfig, "[an integer; default: 300]"),
-        (("compare", WORDS, "--help"), WordsConfig, "[any of 'skipgram', 'ngram'; default:"),
+        (("compare", WORDS, "--help"), WordsConfig, "[one of 'ngram', 'skipgram'; default:"),
     ],
 )
 def test_help_names_type_and_default_of_every_field(

@@ -45,7 +45,7 @@ def test_two_processes_with_two_devices_give_what_one_device_gives(tmp_path: Pat
         assert one["refused"] == f"refused by {found[0]['pid']}"
     configs = [one["configs"] for one in found]
     assert configs[0] == "the processes were started with different configs"
-    assert configs[1] == f"{configs[0]}; process 0 differs in seed (0 there, 1 here)"
+    assert configs[1] == f"{configs[0]}; process 0 differs in first_seed (0 there, 1 here)"
     assert not (tmp_path / "toy").exists()
     assert [one["who"] for one in found] == ["process 0 of 2: ", "process 1 of 2: "]
 

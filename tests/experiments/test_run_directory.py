@@ -20,7 +20,7 @@ CONFIG = DigitsConfig(seeds=2)
 ONE, TWO = [{"kind": "test", "value": 0.1}], [{"kind": "test", "value": 0.2}]
 
 
-@pytest.mark.parametrize("config", [CONFIG, WordsConfig(tasks=("ngram",), steps=5)])
+@pytest.mark.parametrize("config", [CONFIG, WordsConfig(task="skipgram", steps=5)])
 def test_config_reads_back_as_it_was(config: BaseConfig) -> None:
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 

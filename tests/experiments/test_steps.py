@@ -4,67 +4,34 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.bandit.config import BanditConfig
-from experiments.bandit.testbed import play, problem_keys
 from experiments.base_config import BaseConfig
 from experiments.digits.config import DigitsConfig
 from experiments.engine.candidates import candidates
+from experiments.engine.config import EngineConfig
 from experiments.engine.programs import compile_programs
 from experiments.engine.training import Training, models_of
 from experiments.mesh import make_mesh
 from experiments.steps import TrainingStep, training_steps
-from experiments.vae import train as vae
-from experiments.vae.config import VaeConfig
-from experiments.vae.contenders import chosen_contenders as chosen_estimators
-from experiments.words import train as words
-from experiments.words.config import WordsConfig
-from experiments.words.corpus import Corpus
-from experiments.words.examples import Source
-from experiments.words.heads import Setting, all_contenders
-from tests.experiments.words.text import write_text as write_words
 
 pytestmark = pytest.mark.slow
 
 DIGITS = DigitsConfig(
     variants=("softmax", "sparsemax"), seeds=2, hidden=(5,), steps=1, evaluations=1, batch_size=6
 )
-VAE = VaeConfig(
-    estimators=("gumbel_softmax_0.5", "gumbel_softmax_annealed"),
-    temperatures=(0.5,),
-    latents=2,
-    classes=3,
-    hidden=4,
+BANDIT = BanditConfig(
+    variants=("epsilon_0.1", "softmax_0.5"),
     seeds=2,
-    steps=1,
-    evaluations=1,
     batch_size=6,
+    arms=3,
+    steps=10,
+    evaluations=10,
+    points=10,
+    drift=0.1,
 )
-BANDIT = BanditConfig(policies=("softmax_0.5",), problems=6, steps=10, points=10, drift=0.1)
-
-
-@pytest.fixture(scope="module")
-def words_config(tmp_path_factory: pytest.TempPathFactory) -> WordsConfig:
-    path = tmp_path_factory.mktemp("words") / "text.txt"
-    write_words(path)
-    return WordsConfig(
-        data_path=(str(path),),
-        tasks=("ngram",),
-        heads=("huffman",),
-        vocabulary=60,
-        passage=100,
-        held_out=5,
-        features=8,
-        context=2,
-        window=2,
-        batch_size=6,
-        steps=1,
-        evaluations=1,
-        num_sampled=10,
-    )
 
 
 def shapes(tree: Any) -> Any:
@@ -90,56 +57,18 @@ def named(config: BaseConfig, *names: str) -> list[TrainingStep]:
     return steps
 
 
-def test_a_step_of_the_engine_is_the_first_of_training() -> None:
-    _, step = named(DIGITS, "softmax", "sparsemax")
+@pytest.mark.parametrize("config", [DIGITS, BANDIT], ids=lambda config: str(config.experiment))
+def test_a_step_of_the_engine_is_the_first_of_training(config: EngineConfig) -> None:
+    _, step = named(config, *config.variants)
     state, losses = run(step)
     assert step.examples == 6 * 2
-    task, variant = DIGITS.make_task(), DIGITS.chosen_variants()[1]
-    models = models_of(variant, candidates(DIGITS, variant)[:1], range(2))
+    task, variant = config.make_task(), config.chosen_variants()[1]
+    models = models_of(variant, candidates(config, variant)[:1], range(2))
     mesh = make_mesh()
     _, shapes = variant.program
-    programs = compile_programs(task, DIGITS, variant.settings, shapes, 2, 1, mesh)
-    training = Training(task, DIGITS, variant.settings, models, 1, programs, mesh)
-    (progress,) = training.run(training.begin(), 0, lambda count: None)
+    programs = compile_programs(task, config, variant.settings, shapes, 2, config.steps, mesh)
+    training = Training(task, config, variant.settings, models, config.steps, programs, mesh)
+    progress = next(iter(training.run(training.begin(), 0, lambda count: None)))
+    assert progress.step == 1
     chex.assert_trees_all_close(state, progress.saved.state, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(losses, progress.saved.losses[0], rtol=1e-5)
-
-
-def test_a_step_of_vae_is_the_first_of_training() -> None:
-    step = named(VAE, "exact", "gumbel_softmax")[1]
-    (state,) = run(step)
-    task = vae.Task.make(VAE)
-    contender = chosen_estimators(VAE)[1]
-    compiled = vae.compile_method(task, contender.method)
-    want = compiled.train(task.start, *vae._chunk_arguments(task, contender, 0))
-    chex.assert_trees_all_close(state, want, rtol=1e-4, atol=1e-6)
-
-
-def test_steps_of_the_testbed_are_those_of_a_game() -> None:
-    step = named(BANDIT, "epsilon", "softmax")[1]
-    game, parameter, keys, _ = step.make_arguments()
-    assert run(step) is not None
-    one_step = jax.jit(step.function)
-    rewards = []
-    for number in range(BANDIT.steps):
-        game, played = one_step(game, parameter, keys, jnp.int32(number))
-        rewards.append(np.asarray(played.reward))
-    every = jax.vmap(lambda key: play("softmax", BANDIT, parameter, key))
-    want = jax.jit(every)(problem_keys(BANDIT))
-    np.testing.assert_allclose(np.stack(rewards, axis=1), want.reward, rtol=1e-5, atol=1e-6)
-
-
-def test_a_step_of_words_is_the_first_of_training(words_config: WordsConfig) -> None:
-    config = words_config
-    _, step = named(config, "ngram/full", "ngram/huffman")
-    state, loss = run(step)
-    corpus = Corpus.load(config)
-    setting = Setting.of(corpus.counts, config, lambda: np.zeros((0, 0), np.float32))
-    programs = words.compile_programs(
-        all_contenders()["huffman"], setting, config, "ngram", block=1, evaluated=0
-    )
-    batches = words.batches_of(Source(corpus, config, "ngram"), config.first_seed, 0, 1)
-    rate = jnp.float32(config.learning_rates[0])
-    first = words.initial_state(programs, config, "ngram", config.first_seed)
-    want = programs.steps(programs.head, first, batches, rate)
-    chex.assert_trees_all_close((state, loss), want, rtol=1e-4, atol=1e-6)

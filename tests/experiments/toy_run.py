@@ -75,7 +75,7 @@ def refusal(work: Callable[[], Any]) -> str:
 
 def begin(out: Path) -> None:
     """Begins a run whose processes were started with different flags."""
-    RunDirectory.open(out, BanditConfig(seed=jax.process_index()))
+    RunDirectory.open(out, BanditConfig(first_seed=jax.process_index()))
 
 
 def refuse() -> None:

@@ -1,5 +1,6 @@
 """A training step of every contender of every experiment, at the sizes of their configs."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +20,14 @@ from experiments.words.config import WordsConfig
 
 CONFIGS: tuple[Callable[[], BaseConfig], ...] = (
     DigitsConfig,
-    WordsConfig,
+    functools.partial(WordsConfig, task="ngram"),
+    functools.partial(WordsConfig, task="skipgram"),
     ShakespeareConfig,
     VaeConfig,
     BanditConfig,
 )
 # These compile as `compiler_options` says, the others by XLA's own choice.
-OPTIONS = ("digits", "vae", "bandit")
+OPTIONS = ("digits", "words", "vae", "bandit")
 QUICK = 2
 
 
@@ -33,12 +35,10 @@ def groups(wanted: Wanted) -> list[Group]:
     """One group for each task of an experiment: its contenders, the first being the reference."""
     if wanted.dtype != "float32":
         raise UserError(f"--dtype: the steps of the experiments are of float32, got {wanted.dtype}")
-    found: dict[tuple[str, str, int], list[TrainingStep]] = {}
+    found: dict[tuple[str, int], list[TrainingStep]] = {}
     for config in (make() for make in CONFIGS):
         for step in training_steps(config):
-            # The words have two tasks: `skipgram/full`, `ngram/full`.
-            task = step.name.partition("/")[0] if config.experiment == "words" else ""
-            found.setdefault((config.experiment, task, step.examples), []).append(step)
+            found.setdefault((_name(config), step.examples), []).append(step)
     return [
         Group(
             "steps",
@@ -47,14 +47,19 @@ def groups(wanted: Wanted) -> list[Group]:
             wanted.dtype,
             tuple(_case(name, step) for step in steps[: QUICK if wanted.quick else None]),
         )
-        for (name, _, examples), steps in found.items()
+        for (name, examples), steps in found.items()
     ]
 
 
-def _case(experiment: str, step: TrainingStep) -> Case:
+def _name(config: BaseConfig) -> str:
+    # The words have two tasks, each a config of its own.
+    return f"words/{config.task}" if isinstance(config, WordsConfig) else config.experiment
+
+
+def _case(name: str, step: TrainingStep) -> Case:
     (donated,) = step.donate
     return Case(
-        f"{experiment}/{step.name}",
+        f"{name}/{step.name}",
         OURS,
         step.function,
         step.make_arguments,
@@ -63,7 +68,7 @@ def _case(experiment: str, step: TrainingStep) -> Case:
         reads_all=False,
         donated=donated,
         sizes={"state": _numbers(step.arguments[donated])},
-        options=compiler_options() if experiment in OPTIONS else {},
+        options=compiler_options() if name.partition("/")[0] in OPTIONS else {},
     )
 
 

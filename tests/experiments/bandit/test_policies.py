@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.bandit.contenders import Family
-from experiments.bandit.policies import Memory, blank, choose, learn
+from experiments.bandit.policies import Family, Memory, blank, choose, learn
 
 DRAWS = 4000
 

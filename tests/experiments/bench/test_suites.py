@@ -1,5 +1,6 @@
 """The suites: complete, measured as they say, and kept whatever happens."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -323,22 +324,23 @@ def test_steps_stand_beside_those_of_their_task(monkeypatch: pytest.MonkeyPatch)
     def toy(name: str) -> TrainingStep:
         return TrainingStep(name, step, jax.eval_shape(make), make, (0,), 7, (1,))
 
-    found = {"words": ["a/full", "a/tree", "b/full"], "vae": ["exact", "other", "third"]}
-    monkeypatch.setattr(steps, "CONFIGS", (WordsConfig, VaeConfig))
+    found = {"words": ["full", "tree"], "vae": ["exact", "other", "third"]}
+    skipgram = functools.partial(WordsConfig, task="skipgram")
+    monkeypatch.setattr(steps, "CONFIGS", (WordsConfig, skipgram, VaeConfig))
     monkeypatch.setattr(
         steps, "training_steps", lambda config: [*map(toy, found[config.experiment])]
     )
     groups = steps.groups(ALONE)
     named = [[case.name for case in group.cases] for group in groups]
     assert named == [
-        ["words/a/full", "words/a/tree"],
-        ["words/b/full"],
+        ["words/ngram/full", "words/ngram/tree"],
+        ["words/skipgram/full", "words/skipgram/tree"],
         ["vae/exact", "vae/other", "vae/third"],
     ]
-    assert [len(group.cases) for group in steps.groups(Wanted(quick=True))] == [2, 1, 2]
+    assert [len(group.cases) for group in steps.groups(Wanted(quick=True))] == [2, 2, 2]
     # As the experiments themselves are compiled.
-    assert [bool(group.cases[0].options) for group in groups] == [False, False, True]
-    (record,) = measure(groups[1], 1, 0, ROOFS, Display())
+    assert [bool(group.cases[0].options) for group in groups] == [True, True, True]
+    record, _ = measure(groups[1], 1, 0, ROOFS, Display())
     assert record["shape"] == {"examples": 7, "state": 6}
     assert record["copy_share"] is None
     assert record["mode"] == STEP

@@ -82,6 +82,6 @@ def test_the_command_writes_them(run: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_run_of_another_kind_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.json").write_text('{"experiment": "bandit"}')
+    (tmp_path / "config.json").write_text('{"experiment": "vae"}')
     assert main(["report", str(tmp_path), "--tensorboard"]) == 2
-    assert "is a run on bandit, expected the engine's" in capsys.readouterr().err
+    assert "is a run on vae, expected the engine's" in capsys.readouterr().err

@@ -258,6 +258,22 @@ def test_a_run_with_nothing_finished_has_a_page_that_says_so(tmp_path: Path) -> 
     assert "4 trials of 2 seeds and 200 steps each" in text
 
 
+def test_nothing_is_said_of_a_learning_rate_that_was_not_chosen(tmp_path: Path) -> None:
+    """Nor of what was tuned or timed, where a run did not."""
+    shown = []
+    for low, high in ((0.003, 0.003), (0.001, 0.01)):
+        blocks = {name: synthetic.contender(name, 0.01) for name in ("softmax", "other")}
+        rates = {"learning_rate_low": low, "learning_rate_high": high, "trials": 1}
+        path = synthetic.write_run(tmp_path / f"run{high}", blocks, {**rates, "speed_rounds": 0})
+        terminal = "\n".join(write_report(path))
+        text = (path / "report.html").read_text().split('<script type="application/json"')[0]
+        text = text.split("<details><summary>config.json")[0].lower()
+        shown.append(terminal.lower() + (path / "report.md").read_text().lower() + text)
+    assert "learning rate" not in shown[0]
+    assert "learning rate 0.003" in shown[1]
+    assert all("steps/s" not in text for text in shown)
+
+
 def test_what_is_no_run_of_the_engine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a run: it has no config\.json"):
         write_report(tmp_path)

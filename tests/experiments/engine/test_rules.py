@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 from experiments.engine import comparison
-from experiments.engine.checks import check_task
+from experiments.engine.checks import check_task, note_data
 from experiments.engine.comparison import compare
 from experiments.engine.task import Judgement
 from experiments.engine.weights import STATES
 from experiments.errors import RunFailed, UserError
 from experiments.overrides import add_overrides
 from experiments.progress import Display
+from experiments.run_directory import RunDirectory
 from tests.experiments.engine.tiny import CONFIG, Linear, TinyConfig
 
 
@@ -25,7 +27,7 @@ def records(run: Path, kind: str, **wanted: Any) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind and wanted.items() <= line.items()]
 
 
-@pytest.mark.parametrize("name", ["speed", "tune", "tune/a", "a/10", "../a", "", "a b"])
+@pytest.mark.parametrize("name", ["speed", "tune", "data", "tune/a", "a/10", "../a", "", "a b"])
 def test_names_that_a_run_cannot_hold_are_refused(name: str) -> None:
     config = dataclasses.replace(CONFIG, names=("softmax", name))
     with pytest.raises(UserError, match="variants: expected names of letters"):
@@ -53,6 +55,20 @@ def test_a_first_metric_without_a_better_cannot_choose() -> None:
     with pytest.raises(UserError, match=r"metrics: .* support has no better"):
         check_task(Undecided(), CONFIG)
     check_task(Undecided(), dataclasses.replace(CONFIG, trials=1))
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
+    class Dated(Linear):
+        def data(self) -> dict[str, Any]:
+            return {"digest": self.batch_size, "parts": (1, 2)}
+
+    with closing(RunDirectory.open(tmp_path / "run", CONFIG)) as run:
+        note_data(run, Linear())
+        assert not run.blocks
+        for _ in range(2):
+            note_data(run, Dated(8))
+        with pytest.raises(UserError, match="have changed since the run began, in digest;"):
+            note_data(run, Dated(9))
 
 
 def test_fields_of_ones_own_have_flags_without_a_docstring() -> None:

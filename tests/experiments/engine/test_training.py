@@ -10,11 +10,12 @@ import optax
 import pytest
 
 import softmax_variants as sv
-from experiments.engine.candidates import Candidate, best, candidates
+from experiments.engine.candidates import Candidate, best, candidates, is_tuned
 from experiments.engine.checks import check_task
 from experiments.engine.config import EngineConfig
 from experiments.engine.programs import NEVER, compile_programs, factors_of
 from experiments.engine.task import Judgement, Range, Variant, first_metric
+from experiments.engine.told import steps_of
 from experiments.engine.training import Training, models_of
 from experiments.errors import UserError
 from experiments.mesh import make_mesh
@@ -161,6 +162,17 @@ def test_every_variant_has_the_same_candidates_of_the_learning_rate() -> None:
     (middle,) = candidates(dataclasses.replace(config, trials=1), tuned)
     assert middle.learning_rate == pytest.approx(10**-2.5)
     assert middle.tuned == pytest.approx({"alpha": 1.5, "temperature": 1.0})
+
+
+def test_a_variant_with_nothing_to_choose_is_not_tuned() -> None:
+    fixed = dataclasses.replace(CONFIG, trials=5, learning_rate_low=0.5, learning_rate_high=0.5)
+    tuned = Variant("entmax", {}, tuned={"alpha": Range(1.0, 2.0, "linear")})
+    assert candidates(fixed, SOFTMAX) == [Candidate(0.5, {})]
+    assert [c.tuned["alpha"] for c in candidates(fixed, tuned)] == [1.5, 1.25, 1.75, 1.125, 1.625]
+    assert [is_tuned(fixed, v) for v in (SOFTMAX, tuned)] == [False, True]
+    assert [steps_of(fixed, v) for v in (SOFTMAX, tuned)] == [fixed.steps, 2 * fixed.steps]
+    assert is_tuned(dataclasses.replace(CONFIG, trials=5), SOFTMAX)
+    assert not is_tuned(dataclasses.replace(fixed, trials=1), tuned)
 
 
 def test_the_best_candidate_has_the_best_mean_and_no_seed_that_is_not_finite() -> None:

@@ -13,22 +13,14 @@ from jax.flatten_util import ravel_pytree
 
 import softmax_variants as sv
 from experiments.vae.config import GROUPS, VaeConfig
-from experiments.vae.contenders import (
-    RELAXED,
-    SCORE_FUNCTION,
-    STRAIGHT_THROUGH,
-    Contender,
-    Method,
-    all_contenders,
-    temperatures,
-)
-from experiments.vae.estimators import loss, relax
+from experiments.vae.contenders import RELAXED, SCORE_FUNCTION, STRAIGHT_THROUGH, Method
+from experiments.vae.estimators import losses, relax
 from experiments.vae.gradients import Moments, compile_measure, cross_products, figures, measure_at
 from experiments.vae.model import PIXELS, Weights, all_codes, exact, initial_weights
-from experiments.vae.train import Task
+from tests.experiments.vae.once import once
 
 TINY = VaeConfig(
-    latents=2, classes=3, hidden=6, seeds=2, draws=2048, probe_images=5, temperatures=(1.0,)
+    latents=2, classes=3, hidden=6, seeds=2, draws=1024, probe_images=5, temperatures=(1.0,)
 )
 
 
@@ -80,15 +72,21 @@ def codes() -> jax.Array:
     return jnp.asarray(all_codes(TINY.latents, TINY.classes))
 
 
+def mean_loss(
+    method: Method, key: jax.Array, weights: Weights, images: jax.Array, codes: jax.Array
+) -> jax.Array:
+    return jnp.mean(losses(method, 2, key, weights, images, codes, None))
+
+
 @functools.cache
-def gradient_of(method: Method, samples: int = 2) -> Callable[..., Any]:
-    return jax.jit(jax.grad(functools.partial(loss, method, samples), argnums=1))
+def exact_gradient() -> Callable[..., Any]:
+    return once(jax.grad(functools.partial(mean_loss, "exact", jax.random.key(0))))
 
 
 def test_elbo_and_likelihood_are_the_sums_over_all_codes(
     weights: Weights, images: np.ndarray
 ) -> None:
-    found = jax.jit(exact)(weights, jnp.asarray(images), codes())
+    found = once(exact)(weights, jnp.asarray(images), codes())
     elbo, evidence = by_hand(double(weights), images)
     np.testing.assert_allclose(found.elbo, elbo, rtol=2e-6)
     np.testing.assert_allclose(found.log_likelihood, evidence, rtol=2e-6)
@@ -99,9 +97,7 @@ def test_elbo_and_likelihood_are_the_sums_over_all_codes(
 def test_the_exact_gradient_is_that_of_the_sum(
     weights: Weights, images: np.ndarray, rng: np.random.Generator
 ) -> None:
-    gradient = gradient_of("exact")(
-        jax.random.key(0), weights, jnp.asarray(images), codes(), jnp.float32(1.0)
-    )
+    gradient = exact_gradient()(weights, jnp.asarray(images), codes())
     for _ in range(4):
         way = jax.tree.map(lambda w: rng.normal(size=w.shape), weights)
         up, down = (
@@ -126,19 +122,15 @@ def test_the_score_function_is_unbiased_over_all_pairs_of_samples(
         # The draw of two samples of one image is what `pair` says.
         monkeypatch.setattr(sv, "categorical", lambda key, logits: pair[:, None, :])
         gradients = [
-            jax.grad(functools.partial(loss, method, 2), argnums=1)(
-                jax.random.key(0), weights, image, every, jnp.float32(1.0)
-            )
+            jax.grad(functools.partial(mean_loss, method, jax.random.key(0)))(weights, image, every)
             for method in SCORE_FUNCTION
         ]
         return [ravel_pytree(gradient)[0] for gradient in gradients]
 
     pairs = list(itertools.product(range(len(ids)), repeat=2))
-    both = jax.jit(jax.vmap(drawn))(jnp.asarray([[ids[a], ids[b]] for a, b in pairs]))
+    both = once(jax.vmap(drawn))(jnp.asarray([[ids[a], ids[b]] for a, b in pairs]))
     mass = np.asarray([probs[a] * probs[b] for a, b in pairs])
-    truth = gradient_of("exact")(
-        jax.random.key(0), weights, jnp.tile(image, (3, 1)), every, jnp.float32(1.0)
-    )
+    truth = exact_gradient()(weights, jnp.tile(image, (3, 1)), every)
     variances = []
     for found in (np.asarray(each, np.float64) for each in both):
         expectation = mass @ found
@@ -154,7 +146,7 @@ def test_straight_through_is_exactly_one_hot_and_differentiates_as_the_relaxatio
 ) -> None:
     scores, temperature = jax.random.normal(key, (200, 4)), jnp.float32(0.7)
 
-    @jax.jit
+    @once
     def values_and_slopes(scores: jax.Array) -> list[Any]:
         every = (functools.partial(relax, m, key) for m in (*STRAIGHT_THROUGH, *RELAXED))
         return [jax.jvp(lambda s, f=f: f(s, temperature), (scores,), (scores,)) for f in every]
@@ -168,42 +160,36 @@ def test_straight_through_is_exactly_one_hot_and_differentiates_as_the_relaxatio
         assert np.abs(slope).max() > 0.1
 
 
-@pytest.mark.parametrize("method", RELAXED)
-def test_the_largest_entry_of_a_relaxed_sample_is_drawn_from_the_softmax(
-    method: Method, key: jax.Array
-) -> None:
+def test_the_largest_entry_of_a_relaxed_sample_is_drawn_from_the_softmax(key: jax.Array) -> None:
     scores = jnp.asarray([0.0, 1.0, -1.0])
-    drawn = relax(method, key, jnp.broadcast_to(scores[None], (4000, 3)), jnp.float32(0.5))
-    np.testing.assert_allclose(drawn.sum(axis=-1), 1.0, rtol=1e-5)
-    counts = np.bincount(np.argmax(drawn, axis=-1), minlength=3) / 4000
-    expected = np.exp([0.0, 1.0, -1.0]) / np.exp([0.0, 1.0, -1.0]).sum()
-    assert np.all(np.abs(counts - expected) < 4.5 * np.sqrt(expected * (1 - expected) / 4000))
-    exact_zeros = (np.asarray(drawn) == 0).any()
-    assert exact_zeros == (method != "gumbel_softmax")
-    # Hot samples are all but uniform, cold ones all but one-hot.
-    hot, cold = (
-        np.asarray(relax(method, key, jnp.tile(scores, (5, 1)), jnp.float32(temperature)))
-        for temperature in (1e4, 1e-3)
-    )
-    np.testing.assert_allclose(hot, 1 / 3, atol=2e-3)
-    np.testing.assert_allclose(cold, np.eye(3)[np.argmax(cold, axis=-1)], atol=2e-3)
 
+    @once
+    def drawn_at(temperatures: jax.Array) -> list[jax.Array]:
+        rows = jnp.broadcast_to(scores[None, None], (3, 4000, 3))
+        return [relax(method, key, rows, temperatures[:, None, None]) for method in RELAXED]
 
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return Task.make(TINY)
+    every = drawn_at(jnp.asarray([0.5, 1e4, 1e-3]))
+    for method, (drawn, hot, cold) in zip(RELAXED, map(np.asarray, every), strict=True):
+        np.testing.assert_allclose(drawn.sum(axis=-1), 1.0, rtol=1e-5)
+        counts = np.bincount(np.argmax(drawn, axis=-1), minlength=3) / 4000
+        expected = np.exp([0.0, 1.0, -1.0]) / np.exp([0.0, 1.0, -1.0]).sum()
+        assert np.all(np.abs(counts - expected) < 4.5 * np.sqrt(expected * (1 - expected) / 4000))
+        assert (drawn == 0).any() == (method != "gumbel_softmax")
+        # Hot samples are all but uniform, cold ones all but one-hot.
+        np.testing.assert_allclose(hot[:5], 1 / 3, atol=2e-3)
+        np.testing.assert_allclose(cold[:5], np.eye(3)[np.argmax(cold[:5], axis=-1)], atol=2e-3)
 
 
 @functools.cache
 def measure_of(method: Method) -> Any:
-    return compile_measure(Task.make(TINY), method)
+    return compile_measure(TINY, method)
 
 
 def test_bias_shrinks_with_the_temperature_while_the_variance_grows(
-    task: Task, weights: Weights
+    weights: Weights,
 ) -> None:
     measure = measure_of("gumbel_softmax")
-    found = [measure_at(task, measure, weights, 0, t)[0] for t in (3.0, 0.7, 0.1)]
+    found = [measure_at(TINY, measure, weights, 0, t)[0] for t in (3.0, 0.7, 0.1)]
     for warm, cold in itertools.pairwise(found):
         higher, lower = warm["squared_bias"], cold["squared_bias"]
         assert higher["estimate"] - lower["estimate"] > 4 * (higher["error"] + lower["error"])
@@ -211,9 +197,9 @@ def test_bias_shrinks_with_the_temperature_while_the_variance_grows(
 
 
 def test_measured_bias_of_the_score_function_is_zero_within_its_error(
-    task: Task, weights: Weights
+    weights: Weights,
 ) -> None:
-    for part in measure_at(task, measure_of("score_function_loo"), weights, 0, None):
+    for part in measure_at(TINY, measure_of("score_function_loo"), weights, 0, None):
         assert abs(part["squared_bias"]["estimate"]) < 4 * part["squared_bias"]["error"]
         assert part["squared_bias"]["error"] < 0.05
         assert 0 < part["cosine"]["estimate"] < 1
@@ -250,14 +236,3 @@ def test_cross_products_leave_the_squares_out(rng: np.random.Generator) -> None:
     without = np.asarray([mean_of([j for j in range(5) if j != i]) for i in range(5)])
     jackknife = np.sqrt(4 / 5 * ((without - without.mean()) ** 2).sum())
     assert error == pytest.approx(jackknife)
-
-
-def test_annealing_goes_from_the_first_temperature_to_the_last() -> None:
-    config = VaeConfig(steps=30, anneal=(2.0, 0.5))
-    known = all_contenders(config)
-    falling = temperatures(config, known["gumbel_softmax_annealed"])
-    assert falling[0] == pytest.approx(2.0)
-    assert falling[-1] == pytest.approx(0.5)
-    np.testing.assert_allclose(falling[1:] / falling[:-1], 0.25 ** (1 / 29), rtol=1e-5)
-    assert set(temperatures(config, known["st_softmax_0.3"]).tolist()) == {np.float32(0.3)}
-    assert set(temperatures(config, Contender("exact", "exact")).tolist()) == {1.0}

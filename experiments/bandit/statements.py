@@ -2,13 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from experiments.bandit.config import BanditConfig
-from experiments.run_directory import Record
 from experiments.statistics import mean_interval
+
+Figures = dict[str, Any]
+# The curve of each seed, by what it shows: [seeds, points].
+Curves = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,15 +22,15 @@ class Statement:
     Attributes:
       claim: The statement in words.
       policy: The policy it is about.
-      metric: The figure of a problem.
-      minus: What is subtracted problem by problem: a policy and a metric, or nothing.
+      figure: Which part of which curve: first, middle or late, and reward or optimal.
+      minus: What is subtracted seed by seed: a policy and a figure, or nothing.
       low: The smallest mean that agrees with the statement.
       high: The largest one.
     """
 
     claim: str
     policy: str
-    metric: str
+    figure: str
     minus: tuple[str, str] | None
     low: float
     high: float = math.inf
@@ -70,34 +74,38 @@ STATEMENTS = (
 )
 
 
-def book_checks(config: BanditConfig, problems: Mapping[str, Record]) -> list[Record]:
-    """Returns what the run says of each statement; none where its testbed is not the book's.
+def statements(config: BanditConfig, curves: Mapping[str, Curves]) -> list[Figures]:
+    """Returns what a run says of each statement; none where its testbed is not the book's.
 
     A statement holds where the interval of its figure lies within the limits, fails where it lies
     outside, and is open otherwise. The intervals are simultaneous over the statements (Bonferroni).
+
+    Args:
+      config: The testbed.
+      curves: The curves of each policy on its test problems, all of the same seeds.
     """
     if not config.is_the_books:
         return []
     level = 1.0 - (1.0 - config.confidence) / len(STATEMENTS)
     return [
-        _held(statement, problems, level)
+        _held(statement, curves, level)
         for statement in STATEMENTS
-        if {statement.policy, *(statement.minus or ())[:1]} <= set(problems)
+        if {statement.policy, *(statement.minus or ())[:1]} <= set(curves)
     ]
 
 
-def _held(statement: Statement, problems: Mapping[str, Record], level: float) -> Record:
-    values = np.asarray(problems[statement.policy][statement.metric])
+def _held(statement: Statement, curves: Mapping[str, Curves], level: float) -> Figures:
+    values = _figure(curves[statement.policy], statement.figure)
     if statement.minus:
-        policy, metric = statement.minus
-        values = values - np.asarray(problems[policy][metric])
+        policy, figure = statement.minus
+        values = values - _figure(curves[policy], figure)
     interval = mean_interval(values.tolist(), level)
     verdict = "open"
     if statement.low < interval.lower and interval.upper < statement.high:
         verdict = "holds"
     elif interval.upper < statement.low or interval.lower > statement.high:
         verdict = "fails"
-    share = "optimal" in statement.metric
+    share = "optimal" in statement.figure
     return {
         "claim": statement.claim,
         "expected": _expected(statement, 100.0 if share else 1.0, " points" if share else ""),
@@ -107,8 +115,37 @@ def _held(statement: Statement, problems: Mapping[str, Record], level: float) ->
     }
 
 
+def _figure(curves: Curves, name: str) -> np.ndarray:
+    """Returns the mean of a part of a curve for each seed."""
+    part, _, curve = name.partition("_")
+    values = curves[curve]
+    half, tenth = values.shape[1] // 2, values.shape[1] // 10
+    places = {
+        "first": slice(0, 1),
+        "middle": slice(half - tenth, half),
+        "late": slice(-tenth, None),
+    }
+    means: np.ndarray = values[:, places[part]].mean(axis=1)
+    return means
+
+
 def _expected(statement: Statement, factor: float, unit: str) -> str:
     if math.isinf(statement.high):
         return f"more than {factor * statement.low:g}{unit}"
     mark = "%" if unit else ""
     return f"{factor * statement.low:g}{mark} to {factor * statement.high:g}{mark}"
+
+
+def sentences(checks: Sequence[Figures]) -> list[str]:
+    """Returns the finding: how many statements hold, and which do not."""
+    if not checks:
+        return []
+    missed = [check for check in checks if check["verdict"] != "holds"]
+    text = (
+        f"Of {len(checks)} statements of the book on its curves, {len(checks) - len(missed)} hold."
+    )
+    return [text + "".join(f" {_verdict(check)}." for check in missed)]
+
+
+def _verdict(check: Figures) -> str:
+    return f"{str(check['verdict']).capitalize()}: {check['claim']}"

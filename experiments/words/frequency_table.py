@@ -1,0 +1,62 @@
+"""The test NLL by the frequency of the word, and what each head has more or less than full."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.engine.config import Blocks
+from experiments.run_directory import Record
+from experiments.statistics import mean_with_error, paired_difference, verdict
+
+Figures = dict[str, Any]
+
+
+def frequency_figures(results: Figures, blocks: Blocks) -> list[Figures]:
+    """Returns for each contender the NLL of each bucket, and its difference to the reference's.
+
+    Differences are paired by seed, and hold for all contenders and buckets at once.
+    """
+    tests = {
+        c["name"]: {
+            r["seed"]: r["buckets"]
+            for r in blocks[c["name"]]
+            if r["kind"] == "test" and r["seed"] not in c["lost"]
+        }
+        for c in results["contenders"]
+    }
+    names = next((list(b) for of_seeds in tests.values() for b in of_seeds.values()), [])
+    reference = tests.get(results["reference"], {})
+    comparisons = max(len(tests) - 1, 1) * max(len(names), 1)
+    found = []
+    for name, of_seeds in tests.items():
+        against = {} if name == results["reference"] else reference
+        found.append(
+            {
+                "name": name,
+                "buckets": [
+                    _bucket(bucket, of_seeds, against, results["confidence"], comparisons)
+                    for bucket in names
+                ],
+            }
+        )
+    return found
+
+
+def _bucket(
+    name: str,
+    own: Mapping[int, Record],
+    other: Mapping[int, Record],
+    confidence: float,
+    comparisons: int,
+) -> Figures:
+    values = {seed: b[name]["nll"] for seed, b in own.items() if b[name]["nll"] is not None}
+    found: Figures = {"name": name, "nll": None, "difference": None}
+    found["words"] = next((b[name]["words"] for b in own.values()), 0)
+    if values:
+        found["nll"] = mean_with_error(list(values.values()), confidence)
+    theirs = {seed: b[name]["nll"] for seed, b in other.items() if b[name]["nll"] is not None}
+    shared = sorted(values.keys() & theirs.keys())
+    if shared:
+        ours, against = ([side[seed] for seed in shared] for side in (values, theirs))
+        interval = paired_difference(ours, against, confidence, comparisons)
+        found["difference"] = {**interval.to_json(), "verdict": verdict(interval, "lower")}
+    return found
