@@ -50,6 +50,8 @@ def test_a_tiny_text_is_learnt_by_heart(trained: Path) -> None:
     assert LINE[:4] in shown["sample"]
     assert (ended["status"], ended["learning_rate"]) == ("trained", 0.02)
     assert blocks["data"][0]["parts"] == {"training": 702, "tuning": 0, "test": 78}
+    page = (trained / "report.html").read_text()
+    assert {"text", "attention", "samples"} <= set(re.findall(r'<section id="([^"]+)"', page))
 
 
 def test_sample_depends_on_its_seed_and_its_maps(trained: Path, text: Path) -> None:
@@ -88,35 +90,33 @@ def test_another_text_is_refused(
     assert "have changed since the run began, in digest" in error
 
 
+@pytest.mark.slow
 def test_a_comparison_tunes_trains_and_reports(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, chosen = tmp_path / "run", ("--variants", "ssmax.entmax15", "sparsemax.fused")
+    out, other = tmp_path / "run", "learned_alpha.entmax15"
     short = ["--trials", "2", "--seeds", "2", "--steps", "20", "--tuning-steps", "20"]
     short += ["--learning-rate-low", "0.01", "--learning-rate-high", "0.03"]
-    short += ["--warmup", "1", "--evaluations", "2", "--speed-rounds", "1"]
-    assert cli.main(command("compare", out, text, *chosen, *short)) == 0
+    short += ["--warmup", "1", "--evaluations", "2", "--speed-rounds", "1", "--variants", other]
+    assert cli.main(command("compare", out, text, *short)) == 0
     assert "attention at zero" in capsys.readouterr().out
     results = json.loads((out / "results.json").read_text())
-    softmax, ssmax, sparsemax = results["contenders"]
-    names = ["softmax.cross_entropy", "ssmax.entmax15", "sparsemax.fused"]
-    assert [c["name"] for c in (softmax, ssmax, sparsemax)] == names
+    softmax, learned = results["contenders"]
+    assert [c["name"] for c in (softmax, learned)] == ["softmax.cross_entropy", other]
     assert {c["status"] for c in results["contenders"]} == {"trained"}
     assert all(len(c["tuning"]["trials"]) == 2 for c in results["contenders"])
     assert all(c["shown"]["sample"] for c in results["contenders"])
-    assert softmax["metrics"]["support"]["estimate"] > ssmax["metrics"]["support"]["estimate"]
+    assert softmax["metrics"]["support"]["estimate"] > learned["metrics"]["support"]["estimate"]
     rows = results["more"]["attention"]
-    assert rows[0]["zeros"][0]["estimate"] == 0.0 < rows[2]["zeros"][0]["estimate"]
-    assert list(rows[1]["learned"]) == ["scale"]
-    heads = [ssmax["learned"][f"scale 1[{i}]"]["estimate"] for i in (0, 1)]
-    assert rows[1]["learned"]["scale"] == [pytest.approx(sum(heads) / 2)]
+    assert rows[0]["zeros"][0]["estimate"] == 0.0 < rows[1]["zeros"][0]["estimate"]
+    assert (rows[0]["learned"], list(rows[1]["learned"])) == ({}, ["alpha"])
+    heads = [learned["learned"][f"alpha 1[{i}]"]["estimate"] for i in (0, 1)]
+    assert rows[1]["learned"]["alpha"] == [pytest.approx(sum(heads) / 2)]
     rate = softmax["steps_per_second"]["estimate"]
     assert rows[0]["tokens_per_second"]["estimate"] == pytest.approx(rate * 2 * 4 * 8)
     assert results["more"]["text"]["parts"]["tuning"] == 70
-    page = (out / "report.html").read_text()
-    assert {"text", "attention", "samples"} <= set(re.findall(r'<section id="([^"]+)"', page))
     assert (out / "plots" / "zeros.svg").exists()
-    assert "sparsemax.fused,1," in (out / "tables" / "attention.csv").read_text()
+    assert f"{other},1," in (out / "tables" / "attention.csv").read_text()
     assert cli.main(["sample", str(out)]) == 2
     assert "is a run of `compare`, expected one of `train`" in capsys.readouterr().err
 
