@@ -18,7 +18,8 @@ def get_config() -> ShakespeareConfig:
         dropout=0.2,
         first_weights="nanogpt",
         batch_size=64,
-        steps=5000,
-        evaluations=20,
-        compare_steps=1000,
+        train_steps=5000,
+        train_evaluations=20,
+        steps=1000,
+        warmup=20,
     )

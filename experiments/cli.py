@@ -20,13 +20,13 @@ from experiments.engine.config import EngineConfig
 from experiments.errors import RunFailed, UserError, did_you_mean
 from experiments.interrupts import exit_code, terminated_as_interrupted
 from experiments.overrides import Parser, add_overrides, given_overrides
-from experiments.shakespeare.config import SampleConfig
+from experiments.shakespeare.config import SampleConfig, ShakespeareConfig
 
 _DESCRIPTION = """\
 Experiments with softmax variants.
 
   compare CONFIG   train every contender on real data, compare them, write a report
-  train CONFIG     train one variant, or one language model, without tuning
+  train CONFIG     train one variant without tuning
   sample RUN       write text with a model that `train` made
   report PATH...   make the report of a run again; put several, or benchmarks, side by side
   list [CONFIG]    print the experiments, or who takes part in one of them
@@ -243,10 +243,9 @@ def _compare(given: list[str]) -> int:
 
 
 def _train(given: list[str]) -> int:
-    config, arguments = _configured(given, _train_parser)
+    config, arguments = _loaded(given, _train_parser)
     path = arguments.out or Path("runs") / f"{arguments.config.stem}-train"
-    if isinstance(config, EngineConfig):
-        config = _of_one(config, arguments)
+    config = _of_one(config, arguments) if isinstance(config, EngineConfig) else config
     from experiments.progress import Display
     from experiments.running import train
 
@@ -256,8 +255,8 @@ def _train(given: list[str]) -> int:
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
     if distributed.is_writer():
         _print_tables(tables)
-    if not isinstance(config, EngineConfig):
-        print(f"write more with: python -m experiments sample {path}")
+    if isinstance(config, ShakespeareConfig) and distributed.is_writer():
+        print(f"write text with: python -m experiments sample {path}")
     return 0
 
 
@@ -273,12 +272,14 @@ def _aot(given: list[str]) -> int:
 
 def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
     """Returns the config of one variant, with one seed unless told."""
-    if "variants" in vars(arguments) and arguments.variant:
+    # What is given wins over what an experiment takes for `train` alone.
+    changes: dict[str, Any] = {"seeds": 1, **given_overrides(arguments, type(config))}
+    if "variants" in changes and arguments.variant:
         raise UserError("--variant, --variants: expected one of the two flags")
-    chosen = arguments.variant or (config.variants or (config.make_variants()[0].name,))[0]
-    if len(config.variants) > 1 and not arguments.variant:
-        raise UserError(f"variants: expected one name for `train`, got {config.variants}")
-    changes: dict[str, Any] = {} if "seeds" in vars(arguments) else {"seeds": 1}
+    named = changes.get("variants", config.variants)
+    chosen = arguments.variant or (named or (config.make_variants()[0].name,))[0]
+    if len(named) > 1 and not arguments.variant:
+        raise UserError(f"variants: expected one name for `train`, got {named}")
     rate = arguments.learning_rate
     if rate is not None:
         if not 0 < rate < math.inf:
@@ -294,14 +295,21 @@ def _configured(
     given: list[str], parser_of: Callable[[type[BaseConfig]], ArgumentParser]
 ) -> tuple[BaseConfig, Namespace]:
     """Returns the config of a file with the overrides of the command line, and all arguments."""
+    config, arguments = _loaded(given, parser_of)
+    return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
+
+
+def _loaded(
+    given: list[str], parser_of: Callable[[type[BaseConfig]], ArgumentParser]
+) -> tuple[BaseConfig, Namespace]:
+    """Returns the config of a file as it stands there, and all arguments."""
     # Which flags there are depends on the config, so that it is loaded before they are read.
     named = next((Path(text) for text in given if text.endswith(".py")), None)
     config: BaseConfig = DigitsConfig() if named is None else load_config(named)
     arguments = parser_of(type(config)).parse_args(given)
     # Before anything starts jax's devices, as the task of an experiment may.
     distributed.initialize(DistributedConfig(**given_overrides(arguments, DistributedConfig)))
-    config = load_config(arguments.config) if named is None else config
-    return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
+    return (load_config(arguments.config) if named is None else config), arguments
 
 
 def _sample(arguments: Namespace) -> int:

@@ -13,13 +13,13 @@ from experiments.base_config import BaseConfig, field_types
 from experiments.digits.config import DigitsConfig
 from experiments.engine.config import EngineConfig
 from experiments.errors import UserError, did_you_mean
-from experiments.shakespeare.config import ModelConfig, ShakespeareConfig
+from experiments.shakespeare.config import ShakespeareConfig
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
 EXPERIMENTS: dict[str, type[BaseConfig]] = {
     kind.experiment: kind
-    for kind in (DigitsConfig, WordsConfig, BanditConfig, VaeConfig, ShakespeareConfig, ModelConfig)
+    for kind in (DigitsConfig, WordsConfig, BanditConfig, VaeConfig, ShakespeareConfig)
 }
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.engine.config import EngineConfig
-from experiments.shakespeare.config import ShakespeareConfig
 
 CONFIGS = Path("configs")
 
@@ -30,10 +29,6 @@ def _contenders(config: BaseConfig) -> Iterable[Sequence[str]]:
     match config:
         case EngineConfig():
             return [(v.name, v.group, v.about) for v in config.chosen_variants()]
-        case ShakespeareConfig():
-            from experiments.shakespeare import comparison
-
-            return [(variant.name,) for variant in comparison.variants(config)]
     raise NotImplementedError(f"nobody takes part in a {type(config).__name__}")
 
 

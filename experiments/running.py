@@ -13,7 +13,7 @@ from experiments.engine.config import EngineConfig
 from experiments.errors import UserError
 from experiments.progress import Display
 from experiments.run_directory import read_config
-from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
+from experiments.shakespeare.config import SampleConfig, ShakespeareConfig
 
 
 def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool) -> bool:
@@ -23,10 +23,6 @@ def compare(config: BaseConfig, path: Path, display: Display, retry_failed: bool
             from experiments.engine import comparison as engine
 
             return engine.compare(config.with_reference(), path, display, retry_failed)
-        case ShakespeareConfig():
-            from experiments.shakespeare import comparison as shakespeare
-
-            return shakespeare.compare(config, path, display, retry_failed)
     raise NotImplementedError(f"no experiment runs a {type(config).__name__}")
 
 
@@ -41,13 +37,6 @@ def _write_report(path: Path) -> list[str]:
             from experiments.engine import report as engine_report
 
             return engine_report.write_report(path)
-        case ModelConfig():
-            raise UserError(f"{path} is a run of `train`, which has no report; see `sample`")
-        case ShakespeareConfig():
-            from experiments.shakespeare import report as shakespeare_report
-            from experiments.shakespeare.tables import all_tables
-
-            return all_tables(shakespeare_report.write_report(path))
     raise NotImplementedError(f"no experiment reports a {type(config).__name__}")
 
 
@@ -69,19 +58,14 @@ def train(config: BaseConfig, path: Path, display: Display) -> tuple[bool, list[
 
             trained = engine.train(config, path, display)
             return trained, write_report(path)
-        case ShakespeareConfig():
-            from experiments.shakespeare import training
-
-            done = training.train_model(ModelConfig.of(config), path, display)
-            return done, training.tables(path)
     raise UserError(f"train: {config.experiment} has no single model to train; use `compare`")
 
 
 def sample(path: Path, request: SampleConfig) -> Iterator[str]:
     """Yields a prompt and the text that a run of `train` continues it with, in pieces."""
     match config := read_config(path):
-        case ModelConfig():
-            from experiments.shakespeare import sample
+        case ShakespeareConfig():
+            from experiments.shakespeare import writing
 
-            return sample.sample(path, config, request)
-    raise UserError(f"{path} is a run on {config.experiment}, expected one that `train` made")
+            return writing.sample(path, config, request)
+    raise UserError(f"{path} is a run on {config.experiment}, expected one of a language model")

@@ -10,7 +10,6 @@ from typing import Any
 
 from experiments.base_config import BaseConfig
 from experiments.engine.config import EngineConfig
-from experiments.shakespeare.config import ShakespeareConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +45,4 @@ def training_steps(config: BaseConfig) -> list[TrainingStep]:
             from experiments.engine import step as engine
 
             return engine.training_steps(config)
-        case ShakespeareConfig():
-            from experiments.shakespeare import step as shakespeare
-
-            return shakespeare.training_steps(config)
     raise NotImplementedError(f"no experiment has a step of a {type(config).__name__}")

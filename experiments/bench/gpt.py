@@ -2,31 +2,29 @@
 
 `python -m experiments bench gpt` prints milliseconds per step and the ratio to torch, medians over
 rounds, of the small GPT of `configs/shakespeare_char.py` on random characters: forward, backward,
-clipping and AdamW, batch drawn beforehand. Both sides begin with the same weights, and the losses
+clipping and AdamW, as `train` runs it. Both sides begin with the same weights, and the losses
 of the first steps have to agree. Both run on as many threads as the process has cores. Without
 torch only this side is timed.
 """
 
+import dataclasses
 import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from experiments import mesh as meshes
 from experiments.bench.torch_side import equal_threads
+from experiments.engine.candidates import candidates
+from experiments.engine.programs import compile_programs, factors_of
+from experiments.engine.training import Training, models_of
 from experiments.overrides import Parser
 from experiments.shakespeare.config import ShakespeareConfig
-from experiments.shakespeare.train import (
-    Variant,
-    compile_programs,
-    initial_state,
-    learning_rate,
-    positions_of,
-)
+from experiments.shakespeare.corpus import Corpus, Vocabulary
+from experiments.shakespeare.task import LanguageModel
 from experiments.timing import in_turns
 
 VOCABULARY, TEXT = 65, 100_000
@@ -41,12 +39,11 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(prog="python -m experiments bench gpt", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="turns [an integer; default: 15]")
     given = parser.parse_args(argv)
-    config = ShakespeareConfig()
-    text = np.random.default_rng(0).integers(VOCABULARY, size=TEXT).astype(np.int32)
-    block, length, params = ours(config, text)
-    sides = {OURS: block}
+    training = training_of(ShakespeareConfig())
+    length = training.programs.block
+    sides = {OURS: ours(training)}
     if importlib.util.find_spec("torch") is not None:
-        sides[TORCH] = torchs(config, text, params, length)
+        sides[TORCH] = torchs(training, length)
         check_agreement({name: run() for name, run in sides.items()})
     else:
         print("torch is not installed: only this library is timed")
@@ -84,48 +81,57 @@ def check_agreement(losses: dict[str, list[float]]) -> None:
     print(f"the losses of the first {len(losses[OURS])} steps agree within {apart:.0e}")
 
 
-def ours(config: ShakespeareConfig, text: np.ndarray) -> tuple[Block, int, Any]:
-    """Returns our block of steps, how many these are, and the first weights."""
-    variant = Variant("softmax", "cross_entropy")
-    programs = compile_programs(config, variant, VOCABULARY, text.size)
-    state = initial_state(config, variant, VOCABULARY, 0)
-    first = jax.tree.map(np.asarray, state.params)
-    on_device, done = jnp.asarray(text), 0
+def training_of(config: ShakespeareConfig) -> Training:
+    """Returns what `train` does with softmax and cross-entropy, on random characters."""
+    text = np.random.default_rng(0).integers(VOCABULARY, size=TEXT).astype(np.int32)
+    tokens = tuple(chr(ord("!") + i) for i in range(VOCABULARY))
+    nothing = np.zeros(0, np.int32)
+    corpus = Corpus(Vocabulary(tokens, "char"), text, nothing, text[:2], 0.0, "random")
+    variant = config.make_variants()[0]
+    alone = dataclasses.replace(config.of_one(variant.name), seeds=1)
+    task, mesh = LanguageModel(config, corpus), meshes.make_mesh()
+    programs = compile_programs(task, alone, variant.settings, (), 1, alone.steps, mesh)
+    models = models_of(variant, candidates(alone, variant), [0])
+    return Training(task, alone, variant.settings, models, alone.steps, programs, mesh)
+
+
+def ours(training: Training) -> Block:
+    """Returns our block of steps."""
+    blocks, length = training.run(training.begin(), 0, lambda _: None), training.programs.block
 
     def run() -> list[float]:
-        nonlocal state, done
-        positions = positions_of(config, text.size, 0, done, programs.block)
-        numbers = jnp.int32(0), jnp.int32(done)
-        state, losses = programs.steps(state, on_device, positions, *numbers)
-        done += programs.block
-        return np.asarray(losses).tolist()
+        now = next(blocks)
+        first = (now.step - length) % training.chunk
+        losses: list[float] = now.saved.losses[first : first + length, 0].tolist()
+        return losses
 
-    return run, programs.block, first
+    return run
 
 
-def torchs(config: ShakespeareConfig, text: np.ndarray, params: Any, length: int) -> Block:
+def torchs(training: Training, length: int) -> Block:
     """Returns the same in torch, as nanoGPT writes it."""
     import torch
 
     equal_threads()
-    weights = torch_weights(params, config.layers)
+    task, steps = training.task, training.config
+    assert isinstance(task, LanguageModel)
+    config = task.config
+    weights = torch_weights(task.initial(0, training.settings), config.layers)
     every = [weight for part in weights.values() for weight in part.values()]
     groups = [
         {"params": [p for p in every if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in every if p.dim() < 2], "weight_decay": 0.0},
     ]
     adamw = torch.optim.AdamW(groups, betas=(config.beta1, config.beta2))
-    data, window, done = text.astype(np.int64), np.arange(config.context + 1), 0
+    rates, done = (training.models.rates[0] * factors_of(steps, steps.steps)).tolist(), 0
 
     def run() -> list[float]:
         nonlocal done
-        starts = np.asarray(positions_of(config, text.size, 0, done, length))
-        rates = np.asarray(learning_rate(config, np.arange(done, done + length))).tolist()
         losses = []
-        for step in range(length):
+        for step in range(done, done + length):
             for group in adamw.param_groups:
                 group["lr"] = rates[step]
-            batch = torch.from_numpy(data[starts[step][:, None] + window])
+            batch = torch.from_numpy(task.batch(0, step).astype(np.int64))
             loss = torch_loss(config, weights, batch[:, :-1], batch[:, 1:])
             adamw.zero_grad(set_to_none=True)
             loss.backward()

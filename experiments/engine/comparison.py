@@ -24,7 +24,7 @@ from experiments.engine.checks import check_task, note_data
 from experiments.engine.config import EngineConfig
 from experiments.engine.extras import Extra
 from experiments.engine.placement import mesh_of
-from experiments.engine.programs import NEVER, Programs, compile_programs
+from experiments.engine.programs import NEVER, Programs, block_size, compile_programs
 from experiments.engine.speed import rates_of
 from experiments.engine.task import Judgement, Split, Task, Variant, first_metric
 from experiments.engine.told import budget, progress_line, steps_of
@@ -38,7 +38,7 @@ from experiments.statistics import finite
 from experiments.timing import in_turns
 
 SPEED = "speed"
-# What decides a compiled program: the variant's own part, how many models, how many steps.
+# What decides a compiled program: the variant's own part, how many models, the steps of a call.
 Key = tuple[tuple[Any, ...], int, int]
 
 
@@ -73,12 +73,12 @@ def compare(
             done = f"{len(variants) - len(missing)} of {len(variants)}"
             display.note(f"{done} variants are finished and are loaded")
         able = [v for v in variants if v in missing or outcome(run, v.name) != "failed"]
-        keys = [key for v in missing for key in _keys(config, v)]
-        keys += [] if timed else [_final_key(config, v) for v in able]
+        steps_of_key = {key: steps for v in missing for key, steps in _keys(config, v).items()}
+        steps_of_key |= {} if timed else {_final_key(config, v): config.steps for v in able}
         by_program = {v.program: v for v in variants}
         jobs = {
-            key: functools.partial(_compile, task, config, by_program[key[0]], key, mesh)
-            for key in dict.fromkeys(keys)
+            key: functools.partial(_compile, task, config, by_program[key[0]], key, steps, mesh)
+            for key, steps in steps_of_key.items()
         }
         with closing(AheadOfTime(jobs)) as programs:
             work = Comparison(run, task, mesh, programs, display, alone)
@@ -110,18 +110,24 @@ def train(config: EngineConfig, path: Path, display: Display) -> bool:
 
 
 def _final_key(config: EngineConfig, variant: Variant) -> Key:
-    return variant.program, config.seeds, config.steps
+    return variant.program, config.seeds, block_size(config, config.steps)
 
 
-def _keys(config: EngineConfig, variant: Variant) -> list[Key]:
+def _keys(config: EngineConfig, variant: Variant) -> dict[Key, int]:
+    """Returns the programs of a variant and their steps; training may be by that of tuning."""
     models = config.trials * config.tuning_seeds
-    tuning = (variant.program, models, config.steps_of_tuning)
-    return [*([tuning] if is_tuned(config, variant) else []), _final_key(config, variant)]
+    tuning = (variant.program, models, block_size(config, config.steps_of_tuning))
+    return {
+        **({tuning: config.steps_of_tuning} if is_tuned(config, variant) else {}),
+        _final_key(config, variant): config.steps,
+    }
 
 
-def _compile(task: Task, config: EngineConfig, variant: Variant, key: Key, mesh: Mesh) -> Programs:
+def _compile(
+    task: Task, config: EngineConfig, variant: Variant, key: Key, steps: int, mesh: Mesh
+) -> Programs:
     _, shapes = variant.program
-    return compile_programs(task, config, variant.settings, shapes, key[1], key[2], mesh)
+    return compile_programs(task, config, variant.settings, shapes, key[1], steps, mesh)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +190,7 @@ class Comparison:
         steps = config.steps_of_tuning if tuning else config.steps
         seeds = range(config.first_seed, config.first_seed + count)
         models = models_of(variant, chosen, seeds)
-        key = (variant.program, len(models.seeds), steps)
+        key = (variant.program, len(models.seeds), block_size(config, steps))
         # What a process compiles may take longer than the others would wait in its first step.
         programs = distributed.agreed(lambda: self.programs.get(key))
         return Training(self.task, config, variant.settings, models, steps, programs, self.mesh)

@@ -165,7 +165,9 @@ class EngineConfig(BaseConfig):
 
     def of_one(self, variant: str, **changes: Any) -> "EngineConfig":
         """Returns the config of `train`: one variant, nothing tuned, nothing timed."""
-        return dataclasses.replace(self, variants=(variant,), trials=1, speed_rounds=0, **changes)
+        return dataclasses.replace(
+            self, **{**changes, "variants": (variant,), "trials": 1, "speed_rounds": 0}
+        )
 
     def described(self) -> dict[str, Any]:
         """Returns what a report needs to know and the fields do not say."""

@@ -94,6 +94,11 @@ def factors_of(config: EngineConfig, steps: int) -> np.ndarray:
     return np.where(number < warmup, rising, falling).astype(np.float32)
 
 
+def block_size(config: EngineConfig, steps: int) -> int:
+    """Returns how many of so many steps one call of a program takes."""
+    return block_of(max(steps // config.evaluations, 1))
+
+
 def step_function(
     task: Task, config: EngineConfig, settings: Settings
 ) -> Callable[..., tuple[State, Array]]:
@@ -145,7 +150,7 @@ def compile_programs(
       mesh: What they are trained on.
     """
     began = time.perf_counter()
-    block = block_of(max(steps // config.evaluations, 1))
+    block = block_size(config, steps)
     groups = groups_of(config, models, mesh)
     step = step_function(task, config, settings)
     state, shardings = state_shapes(task, config, settings, models, mesh)

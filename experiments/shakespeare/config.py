@@ -2,10 +2,17 @@
 
 import dataclasses
 import math
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from experiments.base_config import BaseConfig
+from experiments.engine.config import Blocks, EngineConfig
 from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments.engine.extras import Part
+    from experiments.engine.task import Variant
+    from experiments.shakespeare.task import LanguageModel
 
 AttentionName = Literal[
     "softmax", "entmax15", "learned_alpha", "sparsemax", "softmax_n", "softpick", "ssmax"
@@ -14,20 +21,22 @@ LossName = Literal["cross_entropy", "entmax15", "fused"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ShakespeareConfig(BaseConfig):
+class ShakespeareConfig(EngineConfig):
     """What a language model is and how it is trained; equal configs give equal results.
 
     Attributes:
+      variants: Models to train, a normaliser of the attention and a loss of the output joined by a
+        dot, as in `entmax15.cross_entropy`; empty means every pair. softmax.cross_entropy always
+        takes part in `compare`, because all differences are taken to it.
       data_path: Text files, or folders whose Python and text files are read. None: the Python files
         of the running interpreter's standard library, which need no download.
       data_tokens: What a token is: a character, or a word; between words every character is one.
       data_characters: At most so many characters are read, from the start; 0 reads all.
       vocabulary: The most frequent tokens. A rarer word is spelt in characters; all rarer
         characters are one token.
-      attention: Normalisers of the attention. `train` takes one, softmax unless told; `compare`
-        takes all unless told.
-      losses: Losses of the output. `train` takes one, cross-entropy unless told; `compare` takes
-        all unless told, each with every normaliser. Softmax with cross-entropy always takes part.
+      tuning_part: The last part of the training text that `compare` does not train on: rates are
+        tuned and curves are drawn on it. `train` trains on all, with curves of the test part.
+      tuning_windows: Windows of that part that are read, evenly spaced; 0 means all.
       layers: Blocks of attention and multilayer perceptron.
       heads: Attention heads in a layer.
       width: Size of the hidden state; heads divide it.
@@ -37,24 +46,12 @@ class ShakespeareConfig(BaseConfig):
         smaller by sqrt(2 layers) in both.
       dropout: Part of the embeddings, attention weights and outputs that is dropped in training.
       batch_size: Windows of context tokens in a step.
-      steps: Optimiser steps of `train`.
-      evaluations: How often `train` evaluates and saves, evenly spaced.
-      learning_rate: AdamW's rate after the warm-up.
-      min_learning_rate: The rate at the last step, reached by half a cosine.
-      warmup: Steps in which the rate rises; in a comparison at most a tenth of its steps.
-      beta1: AdamW's decay of the mean gradient.
-      beta2: AdamW's decay of the mean squared gradient.
-      weight_decay: AdamW's, on matrices only.
-      clip: Gradients of a larger norm are scaled down to it.
-      seed: The seed of `train`, and the first one of `compare`.
-      seeds: How many independent repetitions `compare` makes.
-      compare_steps: Optimiser steps for every model of `compare`.
-      compare_evaluations: How often `compare` evaluates during training, evenly spaced.
+      train_steps: Optimiser steps of `train`, of which as large a part warms up as in `compare`.
+      train_evaluations: How often `train` evaluates and saves, evenly spaced.
+      train_learning_rate: The learning rate of `train` after the warm-up.
       epsilon: What is added to every probability for the smoothed log-likelihood, which is finite
         for sparse outputs too.
-      sample_tokens: Tokens of the sample that is written at the end.
-      confidence: Level of all intervals.
-      speed_rounds: Interleaved rounds in which steps are timed.
+      sample_tokens: Tokens of the sample that is written at the end; 0 writes none.
     """
 
     experiment: ClassVar[str] = "shakespeare"
@@ -63,8 +60,8 @@ class ShakespeareConfig(BaseConfig):
     data_tokens: Literal["char", "word"] = "char"
     data_characters: int = 2_000_000
     vocabulary: int = 4096
-    attention: tuple[AttentionName, ...] = ()
-    losses: tuple[LossName, ...] = ()
+    tuning_part: float = 0.1
+    tuning_windows: int = 320
     layers: int = 4
     heads: int = 4
     width: int = 128
@@ -72,100 +69,92 @@ class ShakespeareConfig(BaseConfig):
     first_weights: Literal["fan_in", "nanogpt"] = "fan_in"
     dropout: float = 0.0
     batch_size: int = 12
-    steps: int = 2000
-    evaluations: int = 8
-    learning_rate: float = 1e-3
-    min_learning_rate: float = 1e-4
-    warmup: int = 100
-    beta1: float = 0.9
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adamw"
+    final_rate: float = 0.1
     beta2: float = 0.99
     weight_decay: float = 0.1
     clip: float = 1.0
-    seed: int = 0
     seeds: int = 3
-    compare_steps: int = 400
-    compare_evaluations: int = 2
+    steps: int = 300
+    warmup: int = 15
+    evaluations: int = 5
+    trials: int = 3
+    tuning_seeds: int = 1
+    tuning_steps: int = 100
+    learning_rate_low: float = 1.5e-3
+    learning_rate_high: float = 6e-3
+    speed_rounds: int = 4
+    models_at_once: int = 1
+    train_steps: int = 2000
+    train_evaluations: int = 8
+    train_learning_rate: float = 1e-3
     epsilon: float = 1e-4
     sample_tokens: int = 300
-    confidence: float = 0.95
-    speed_rounds: int = 5
 
-    @property
-    def chunk(self) -> int:
-        """Steps between two evaluations."""
-        return self.steps // self.evaluations
+    def make_task(self) -> "LanguageModel":
+        """Returns the language model on its text."""
+        from experiments.shakespeare.task import LanguageModel
 
-    def check_values(self) -> None:
-        """Raises a UserError where a value is out of range."""
-        counts = (
-            *("layers", "heads", "width", "context", "batch_size", "steps", "evaluations"),
-            *("compare_steps", "compare_evaluations", "sample_tokens", "speed_rounds"),
+        return LanguageModel(self)
+
+    def make_variants(self) -> "Sequence[Variant]":
+        """Returns every normaliser with every loss, softmax with cross-entropy first."""
+        from experiments.shakespeare.variants import all_variants
+
+        return all_variants()
+
+    def parts(self, results: dict[str, Any], blocks: Blocks) -> "Sequence[Part]":
+        """Returns what the report shows of text, attention, throughput and samples."""
+        from experiments.shakespeare.parts import parts
+
+        return parts(results, blocks)
+
+    def of_one(self, variant: str, **changes: Any) -> "EngineConfig":
+        """Returns the config of `train`: more steps, on all of the training part."""
+        steps = changes.get("steps", self.train_steps)
+        of_train = {
+            "steps": steps,
+            "evaluations": self.train_evaluations,
+            "warmup": self.warmup * steps // self.steps,
+            "learning_rate_low": self.train_learning_rate,
+            "learning_rate_high": self.train_learning_rate,
+            "tuning_part": 0.0,
+            "tuning_windows": 0,
+        }
+        return super().of_one(variant, **{**of_train, **changes})
+
+    def described_steps(self) -> str:
+        """Says what a step reads."""
+        tokens = "characters" if self.data_tokens == "char" else "words and characters"
+        return (
+            f"{self.steps:,} {self.optimizer} steps of {self.batch_size} windows of {self.context} "
+            f"{tokens}, {self.schedule} schedule"
         )
-        for name in counts:
-            self.expect(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("data_characters", "warmup", "seed"):
-            self.expect(name, getattr(self, name) >= 0, "0 or more")
-        self.expect("vocabulary", self.vocabulary >= 2, "at least 2")
-        for name in ("attention", "losses"):
-            chosen = getattr(self, name)
-            self.expect(name, len(set(chosen)) == len(chosen), "different names")
-        divides = self.width % self.heads == 0
-        self.expect("heads", divides, f"a divisor of width ({self.width})")
-        self.expect("dropout", 0 <= self.dropout < 1, "0 or more, less than 1")
-        for name in ("learning_rate", "min_learning_rate", "clip"):
-            self.expect(name, 0 < getattr(self, name) < math.inf, "a positive number")
-        at_most = f"at most learning_rate ({self.learning_rate:g})"
-        self.expect("min_learning_rate", self.min_learning_rate <= self.learning_rate, at_most)
-        self.expect("warmup", self.warmup < self.steps, f"less than steps ({self.steps})")
-        for name in ("beta1", "beta2"):
-            self.expect(name, 0 <= getattr(self, name) < 1, "0 or more, less than 1")
-        self.expect("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
-        self.expect("seeds", self.seeds >= 2, "at least 2 (an interval needs two repetitions)")
-        self.expect("epsilon", 0 < self.epsilon < 1, "between 0 and 1")
-        self.expect("confidence", 0 < self.confidence < 1, "between 0 and 1")
-        for evaluations, steps in (
-            ("evaluations", "steps"),
-            ("compare_evaluations", "compare_steps"),
-        ):
-            if getattr(self, steps) % getattr(self, evaluations):
-                raise UserError(
-                    f"{evaluations}: expected a divisor of {steps} ({getattr(self, steps)}), got "
-                    f"{getattr(self, evaluations)}"
-                )
-
-    def of_comparison(self) -> "ShakespeareConfig":
-        """Returns the config of one model of a comparison."""
-        return dataclasses.replace(
-            self,
-            steps=self.compare_steps,
-            evaluations=self.compare_evaluations,
-            warmup=min(self.warmup, self.compare_steps // 10),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig(ShakespeareConfig):
-    """One model of `train`: one normaliser, one loss, and nothing that only `compare` reads."""
-
-    experiment: ClassVar[str] = "shakespeare-model"
 
     def check_values(self) -> None:
         """Raises a UserError where a value is out of range."""
         super().check_values()
-        for name in ("attention", "losses"):
-            given = len(getattr(self, name))
-            self.expect(name, given == 1, "one name for `train`")
-
-    @classmethod
-    def of(cls, config: ShakespeareConfig) -> "ModelConfig":
-        """Returns the config of `train` for a config file."""
-        fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-        fields["attention"] = config.attention or ("softmax",)
-        fields["losses"] = config.losses or ("cross_entropy",)
-        unread = (*("seeds", "compare_steps", "compare_evaluations", "confidence", "speed_rounds"),)
-        for name in unread:
-            fields[name] = cls.__dataclass_fields__[name].default
-        return cls(**fields)
+        counts = ("layers", "heads", "width", "context", "train_steps", "train_evaluations")
+        for name in counts:
+            self.expect(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("data_characters", "tuning_windows", "sample_tokens"):
+            self.expect(name, getattr(self, name) >= 0, "0 or more")
+        self.expect("vocabulary", self.vocabulary >= 2, "at least 2")
+        self.expect("tuning_part", 0 <= self.tuning_part < 1, "0 or more, less than 1")
+        if self.trials > 1:
+            chosen_on = "more than 0 where rates are tuned (trials), not on the test part"
+            self.expect("tuning_part", self.tuning_part > 0, chosen_on)
+        divides = self.width % self.heads == 0
+        self.expect("heads", divides, f"a divisor of width ({self.width})")
+        self.expect("dropout", 0 <= self.dropout < 1, "0 or more, less than 1")
+        rate = self.train_learning_rate
+        self.expect("train_learning_rate", 0 < rate < math.inf, "a positive number")
+        self.expect("epsilon", 0 < self.epsilon < 1, "between 0 and 1")
+        if self.train_steps % self.train_evaluations:
+            raise UserError(
+                f"train_evaluations: expected a divisor of train_steps ({self.train_steps}), got "
+                f"{self.train_evaluations}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

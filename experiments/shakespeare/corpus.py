@@ -1,10 +1,11 @@
-"""A text as ids of characters or words: the first nine tenths to train, the last to validate."""
+"""A text as ids of characters or words: the first nine tenths to train, the last to test."""
 
 import dataclasses
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -88,18 +89,17 @@ class Corpus:
 
     Attributes:
       vocabulary: Its tokens.
-      training: The first nine tenths.
-      validation: The rest.
-      characters: How many characters the validation part has after its first token, which
-        nothing predicts.
+      training: The first nine tenths, without what is tuned on.
+      tuning: What is tuned on: the last part of the first nine tenths; it may be empty.
+      test: The rest.
       others_share: The part of the tokens that stands for rarer characters.
       source: Where the text is from, in words.
     """
 
     vocabulary: Vocabulary
     training: Int[np.ndarray, " tokens"]
-    validation: Int[np.ndarray, " tokens"]
-    characters: int
+    tuning: Int[np.ndarray, " tokens"]
+    test: Int[np.ndarray, " tokens"]
     others_share: float
     source: str
 
@@ -107,7 +107,7 @@ class Corpus:
     def digest(self) -> str:
         """Tells texts and vocabularies apart."""
         hashed = hashlib.sha256("\0".join(self.vocabulary.tokens).encode("utf-8", "replace"))
-        for array in (self.training, self.validation):
+        for array in (self.training, self.tuning, self.test):
             hashed.update(np.ascontiguousarray(array).tobytes())
         return hashed.hexdigest()[:16]
 
@@ -123,18 +123,18 @@ class Corpus:
         """Numbers the tokens and divides the text."""
         cut = int(_TRAINING * len(text))
         vocabulary = Vocabulary.of(text, text[:cut], config)
-        training, validation = vocabulary.encode(text[:cut]), vocabulary.encode(text[cut:])
-        if training.size <= config.context or validation.size < 2:
+        first, test = vocabulary.encode(text[:cut]), vocabulary.encode(text[cut:])
+        training, tuning = np.split(first, [first.size - int(config.tuning_part * first.size)])
+        if training.size <= config.context or test.size < 2 or tuning.size == 1:
             raise UserError(
-                f"data_path: the text has {training.size:,} tokens to train on and "
-                f"{validation.size:,} to validate, expected more than context "
-                f"({config.context}) and at least 2; give more text"
+                f"data_path: the text has {training.size:,} tokens to train on, {tuning.size:,} to "
+                f"tune on and {test.size:,} to test, expected more than context "
+                f"({config.context}), 0 or at least 2, and at least 2; give more text"
             )
         tokens = vocabulary.tokens
         others = tokens.index(OTHERS) if OTHERS in tokens else -1
-        share = float(np.mean(np.concatenate([training, validation]) == others))
-        characters = len(text) - cut - len(tokens[validation[0]])
-        return cls(vocabulary, training, validation, characters, share, source)
+        share = float(np.mean(np.concatenate([first, test]) == others))
+        return cls(vocabulary, training, tuning, test, share, source)
 
 
 def _joined(parts: Iterable[str], limit: int) -> str:
@@ -150,18 +150,16 @@ def _joined(parts: Iterable[str], limit: int) -> str:
     return joined[:limit] if limit else joined
 
 
-def described(corpus: Corpus) -> dict[str, object]:
+def described(corpus: Corpus) -> dict[str, Any]:
     """Returns what a run notes about its text."""
-    sizes: Sequence[tuple[str, int]] = (
-        ("training", corpus.training.size),
-        ("validation", corpus.validation.size),
-    )
     return {
-        "kind": "corpus",
         "digest": corpus.digest,
         "source": corpus.source,
-        "vocabulary": len(corpus.vocabulary.tokens),
-        "parts": {name: int(size) for name, size in sizes},
-        "characters": corpus.characters,
+        "parts": {
+            "training": int(corpus.training.size),
+            "tuning": int(corpus.tuning.size),
+            "test": int(corpus.test.size),
+        },
         "others_share": corpus.others_share,
+        "tokens": list(corpus.vocabulary.tokens),
     }

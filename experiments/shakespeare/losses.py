@@ -20,14 +20,12 @@ class Measured(NamedTuple):
     """What one prediction is like; all have the labels' shape.
 
     Attributes:
-      loss: The loss that is trained.
       nll: The negative log-probability of the label; infinite where that is 0.
       smoothed: The same of `(p + epsilon) / (1 + epsilon classes)`, which is never infinite.
       correct: Whether the most probable token is the label.
       support: How many tokens have more than probability 0.
     """
 
-    loss: Float[Array, "..."]
     nll: Float[Array, "..."]
     smoothed: Float[Array, "..."]
     correct: Array
@@ -72,5 +70,4 @@ def measured(
     of_label = jnp.take_along_axis(probabilities, at_label, axis=-1)[..., 0]
     smoothed = jnp.log1p(epsilon * logits.shape[-1]) - jnp.log(of_label + epsilon)
     support = jnp.sum(probabilities > 0, axis=-1)
-    loss = objective(name, hidden, table, labels)
-    return Measured(loss, -log_probability, smoothed, correct, support)
+    return Measured(-log_probability, smoothed, correct, support)

@@ -1,10 +1,15 @@
 """A GPT as nanoGPT's: normalisation before each part, learned positions, tied embeddings."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from experiments.randomness import generator
 from experiments.shakespeare.attention import Attention, Weights
 from experiments.shakespeare.config import AttentionName, ShakespeareConfig
 from experiments.shakespeare.layers import linear
@@ -95,6 +100,24 @@ class GPT(nnx.Module):
     def table(self) -> Float[Array, "vocabulary width"]:
         """The embeddings of the tokens, which are the output's weights too."""
         return self.tokens.embedding[...]
+
+
+def initial(
+    config: ShakespeareConfig, normaliser: AttentionName, vocabulary: int, seed: int
+) -> tuple[Any, Any]:
+    """Returns a new model, divided once into its graph and its parameters.
+
+    What all normalisers have in common is the same for all of them with one seed.
+    """
+    key = jnp.asarray(generator(seed, "weights").integers(2**32, size=2).astype(np.uint32))
+    rngs = nnx.Rngs(params=jax.random.wrap_key_data(key))
+    return nnx.split(GPT(config, vocabulary, normaliser, rngs=rngs), nnx.Param)
+
+
+@functools.cache
+def graph_of(config: ShakespeareConfig, normaliser: AttentionName, vocabulary: int) -> Any:
+    """Returns a model without its parameters."""
+    return jax.eval_shape(lambda: initial(config, normaliser, vocabulary, 0))[0]
 
 
 def dropped(values: Array, rate: float, key: Array | None) -> Array:

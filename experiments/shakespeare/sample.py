@@ -1,9 +1,7 @@
 """Text from a trained model, with the library's maps from logits to probabilities."""
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,46 +11,15 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 import softmax_variants as sv
-from experiments.checkpoints import read_newest
 from experiments.environment import compiler_options
-from experiments.errors import UserError
-from experiments.run_directory import read_json
-from experiments.shakespeare.config import ModelConfig, SampleConfig, ShakespeareConfig
-from experiments.shakespeare.corpus import Vocabulary
-from experiments.shakespeare.saved import Saved
-from experiments.shakespeare.train import Variant, initial_graph
+from experiments.shakespeare.config import LossName, SampleConfig, ShakespeareConfig
 
-VOCABULARY = "vocabulary.json"
 # Tokens of one call of the compiled program.
 _BLOCK = 32
 
 
-def sample(path: Path, config: ModelConfig, request: SampleConfig) -> Iterator[str]:
-    """Yields a prompt and the text that a run of `train` continues it with, in pieces."""
-    missing = UserError(f"{path} has no checkpoint to read; repeat `train` until it has one")
-    if not (path / VOCABULARY).exists():
-        raise missing
-    vocabulary = Vocabulary(tuple(read_json(path / VOCABULARY)["tokens"]), config.data_tokens)
-    prompt = request.prompt or vocabulary.beginning
-    seen = vocabulary.encode(prompt)
-    variant, size = Variant(config.attention[0], config.losses[0]), len(vocabulary.tokens)
-    found = read_newest(path, Saved.shape(config, variant, size), _warn)
-    if found is None:
-        raise missing
-    params = found[1].state.params
-    graph = initial_graph(config, variant, size)
-    program = compile_sampler(config, variant, graph, params, request)
-    yield prompt
-    for piece in generate(program, config, params, seen, request):
-        yield vocabulary.decode(piece)
-
-
-def _warn(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def probabilities(
-    logits: Float[Array, "*batch classes"], request: SampleConfig, variant: Variant
+    logits: Float[Array, "*batch classes"], request: SampleConfig, loss: LossName
 ) -> Float[Array, "*batch classes"]:
     """Returns what the next token is drawn from."""
     if request.temperature == 0.0:
@@ -69,12 +36,12 @@ def probabilities(
     kept = None
     for truncated in truncations:
         kept = truncated(logits, where=kept) > 0
-    alpha = request.alpha or (1.5 if variant.loss == "entmax15" else 1.0)
+    alpha = request.alpha or (1.5 if loss == "entmax15" else 1.0)
     return sv.entmax(logits, where=kept, alpha=alpha)
 
 
 def compile_sampler(
-    config: ShakespeareConfig, variant: Variant, graph: Any, params: Any, request: SampleConfig
+    config: ShakespeareConfig, loss: LossName, graph: Any, params: Any, request: SampleConfig
 ) -> Callable[..., Any]:
     """Compiles `(params, window, length, key, first) -> (window, length, tokens)`.
 
@@ -87,7 +54,7 @@ def compile_sampler(
         def step(carry: tuple[Array, Array], number: Array) -> tuple[tuple[Array, Array], Array]:
             window, length = carry
             hidden = model(window[None])[0, length - 1]
-            chances = probabilities(model.table @ hidden, request, variant)
+            chances = probabilities(model.table @ hidden, request, loss)
             of_step = jax.random.fold_in(key, number)
             token = sv.categorical(of_step, jnp.log(chances), where=chances > 0)
             token = token.astype(jnp.int32)
@@ -122,3 +89,18 @@ def generate(
     for first in range(0, request.tokens, _BLOCK):
         window, length, tokens = program(params, window, length, key, jnp.int32(first))
         yield np.asarray(tokens)[: request.tokens - first].tolist()
+
+
+def written(
+    config: ShakespeareConfig,
+    loss: LossName,
+    graph: Any,
+    params: Any,
+    prompt: Int[np.ndarray, " tokens"],
+    request: SampleConfig,
+) -> list[int]:
+    """Returns all tokens after a prompt."""
+    program = compile_sampler(config, loss, graph, params, request)
+    return [
+        token for piece in generate(program, config, params, prompt, request) for token in piece
+    ]

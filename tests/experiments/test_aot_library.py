@@ -40,7 +40,7 @@ FEW: dict[str, tuple[str, ...]] = {
     "vae": ("gumbel_softmax_0.1",),
     "bandit": ("entmax15_0.1",),
     "words": ("fused",),
-    "shakespeare": ("entmax15/fused",),
+    "shakespeare": ("entmax15.fused",),
 }
 how_much = pytest.mark.parametrize(
     ("topology", "few"),

@@ -4,7 +4,6 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,11 +15,7 @@ from experiments.engine.config import EngineConfig
 from experiments.engine.programs import compile_programs
 from experiments.engine.training import Training, models_of
 from experiments.mesh import make_mesh
-from experiments.shakespeare import train as shakespeare
-from experiments.shakespeare.config import ShakespeareConfig
-from experiments.shakespeare.corpus import Corpus as Text
 from experiments.steps import TrainingStep, training_steps
-from tests.experiments.shakespeare.tiny import write_text as write_shakespeare
 
 pytestmark = pytest.mark.slow
 
@@ -37,25 +32,6 @@ BANDIT = BanditConfig(
     points=10,
     drift=0.1,
 )
-
-
-@pytest.fixture(scope="module")
-def shakespeare_config(tmp_path_factory: pytest.TempPathFactory) -> ShakespeareConfig:
-    path = write_shakespeare(tmp_path_factory.mktemp("text") / "text.txt")
-    return ShakespeareConfig(
-        data_path=(str(path),),
-        attention=("entmax15",),
-        losses=("fused",),
-        layers=1,
-        heads=2,
-        width=8,
-        context=4,
-        dropout=0.1,
-        batch_size=6,
-        steps=1,
-        warmup=0,
-        evaluations=1,
-    )
 
 
 def shapes(tree: Any) -> Any:
@@ -96,21 +72,3 @@ def test_a_step_of_the_engine_is_the_first_of_training(config: EngineConfig) -> 
     assert progress.step == 1
     chex.assert_trees_all_close(state, progress.saved.state, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(losses, progress.saved.losses[0], rtol=1e-5)
-
-
-def test_a_step_of_the_language_model_is_the_first_of_training(
-    shakespeare_config: ShakespeareConfig,
-) -> None:
-    config = shakespeare_config
-    _, step = named(config, "softmax/cross_entropy", "entmax15/fused")
-    state, loss = run(step)
-    text = Text.load(config)
-    size, variant = len(text.vocabulary.tokens), shakespeare.Variant("entmax15", "fused")
-    programs = shakespeare.compile_programs(config, variant, size, text.training.size)
-    first = shakespeare.initial_state(config, variant, size, config.seed)
-    start = shakespeare.Progress.start(first)
-    (progress,) = shakespeare.train(
-        programs, config, jnp.asarray(text.training), config.seed, start, lambda count: None
-    )
-    chex.assert_trees_all_close(state, progress.state, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(loss, progress.losses.mean(), rtol=1e-5)

@@ -26,8 +26,6 @@ CONFIGS: tuple[Callable[[], BaseConfig], ...] = (
     VaeConfig,
     BanditConfig,
 )
-# These compile as `compiler_options` says, the others by XLA's own choice.
-OPTIONS = ("digits", "words", "vae", "bandit")
 QUICK = 2
 
 
@@ -68,7 +66,7 @@ def _case(name: str, step: TrainingStep) -> Case:
         reads_all=False,
         donated=donated,
         sizes={"state": _numbers(step.arguments[donated])},
-        options=compiler_options() if name.partition("/")[0] in OPTIONS else {},
+        options=compiler_options(),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 import softmax_variants as sv
 from experiments import mesh as meshes
 from experiments.config_files import EXPERIMENTS
+from experiments.engine import comparison
 from experiments.engine.candidates import Candidate
 from experiments.engine.comparison import compare, train
 from experiments.engine.config import Blocks
@@ -182,3 +183,21 @@ def test_the_weights_of_a_trained_model_are_read_without_its_programs(tmp_path: 
     rate = read_blocks(run / "metrics.jsonl")[0]["again"][-1]["learning_rate"]
     expected, _ = last_state(config, config.make_task(), variant, range(2), rate)
     np.testing.assert_array_equal(params["weight"], expected.params["weight"][0])
+
+
+def test_training_takes_the_program_of_tuning_where_models_and_blocks_are_as_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[tuple[int, int]] = []
+
+    def counted(*arguments: Any) -> Any:
+        compiled.append(arguments[4:6])
+        return compile_programs(*arguments)
+
+    monkeypatch.setattr(comparison, "compile_programs", counted)
+    # Two models in both, and two steps between evaluations: 40 // 20 and 40 // 20.
+    same = dataclasses.replace(CONFIG, names=("softmax",), steps=40, evaluations=20)
+    compare(dataclasses.replace(same, tuning_steps=40), tmp_path / "same", Display())
+    assert compiled == [(2, 40)]
+    compare(dataclasses.replace(same, tuning_steps=20), tmp_path / "other", Display())
+    assert compiled[1:] == [(2, 20), (2, 40)]

@@ -7,22 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.shakespeare.config import SampleConfig
-from experiments.shakespeare.sample import compile_sampler, generate, probabilities
-from experiments.shakespeare.train import Variant, initial
+from experiments.shakespeare.config import LossName, SampleConfig
+from experiments.shakespeare.model import initial
+from experiments.shakespeare.sample import probabilities, written
 from tests.experiments.shakespeare.tiny import CONFIG
 
 
 def test_text_goes_on_from_the_last_tokens_as_in_a_plain_loop() -> None:
-    variant, request = Variant("softmax", "cross_entropy"), SampleConfig(temperature=0.0, tokens=40)
-    graph, params = initial(CONFIG, variant, 13, 5)
+    request = SampleConfig(temperature=0.0, tokens=40)
+    graph, params = initial(CONFIG, "softmax", 13, 5)
     # Larger weights, so that every token of the window matters.
     params = jax.tree.map(lambda leaf: 6.0 * leaf, params)
-    program = compile_sampler(CONFIG, variant, graph, params, request)
     run = jax.jit(lambda params, tokens: nnx.merge(graph, params)(tokens))
     table = np.asarray(nnx.merge(graph, params).table)
     prompt = np.asarray([3, 1, 4], np.int32)
-    written = [t for piece in generate(program, CONFIG, params, prompt, request) for t in piece]
+    found = written(CONFIG, "cross_entropy", graph, params, prompt, request)
     tokens = prompt.tolist()
     for _ in range(40):
         seen = tokens[-CONFIG.context :]
@@ -30,15 +29,15 @@ def test_text_goes_on_from_the_last_tokens_as_in_a_plain_loop() -> None:
         hidden = np.asarray(run(params, padded))[0, len(seen) - 1]
         tokens.append(int((table @ hidden).argmax()))
     assert len(set(tokens)) > 3
-    assert written == tokens[3:]
+    assert found == tokens[3:]
 
 
 def test_maps_narrow_down_what_is_drawn(rng: np.random.Generator) -> None:
     logits = jnp.asarray(rng.normal(size=(5, 12)) * 2, jnp.float32)
-    dense, sparse = Variant("softmax", "cross_entropy"), Variant("softmax", "entmax15")
+    sparse: LossName = "entmax15"
 
-    def kept(variant: Variant = dense, **changes: Any) -> np.ndarray:
-        p = np.asarray(probabilities(logits, SampleConfig(**changes), variant))
+    def kept(loss: LossName = "cross_entropy", **changes: Any) -> np.ndarray:
+        p = np.asarray(probabilities(logits, SampleConfig(**changes), loss))
         np.testing.assert_allclose(p.sum(-1), 1.0, rtol=1e-5)
         return np.asarray((p > 0).sum(-1))
 

@@ -8,8 +8,7 @@ LINE = "abcdefgh ijk\n"
 # What is overridden for every tiny model, as flags of the command line.
 FLAGS = (
     *("--layers", "1", "--heads", "2", "--width", "16", "--context", "8", "--batch-size", "4"),
-    *("--steps", "60", "--warmup", "5", "--evaluations", "3", "--learning-rate", "0.02"),
-    *("--compare-steps", "20", "--seeds", "2", "--sample-tokens", "20", "--speed-rounds", "1"),
+    *("--steps", "60", "--warmup", "5", "--evaluations", "3", "--sample-tokens", "20"),
 )
 CONFIG = ShakespeareConfig(
     layers=1,
@@ -20,7 +19,7 @@ CONFIG = ShakespeareConfig(
     steps=60,
     warmup=5,
     evaluations=3,
-    learning_rate=0.02,
+    tuning_steps=6,
     sample_tokens=20,
 )
 
