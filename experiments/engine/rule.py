@@ -103,8 +103,8 @@ class Gradient(Rule):
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = self.transform.update(gradient, memory, params)
         params = jax.tree.map(lambda w, u: w + (rate * u).astype(w.dtype), params, updates)
-        # New weights too: a state with others than finite ones is not to be saved as a good one.
-        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((loss, gradient, params))]
+        # Of a gradient that is not finite no weight is: what takes long to read is read once.
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((loss, params))]
         return Stepped(params, memory, loss, jnp.stack(finite).all())
 
     def placed(self, memory: Any, of_params: Any, of_models: Any) -> Any:

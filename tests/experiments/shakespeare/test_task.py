@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from flax import nnx
 from experiments.config_files import load_config
 from experiments.engine.programs import factors_of
 from experiments.errors import UserError
+from experiments.shakespeare.attention import Weights
 from experiments.shakespeare.config import ShakespeareConfig
 from experiments.shakespeare.corpus import Corpus
 from experiments.shakespeare.losses import objective
@@ -31,7 +33,9 @@ def task_of(config: ShakespeareConfig = CONFIG, text: str = TEXT) -> LanguageMod
 
 
 def test_batches_are_windows_of_the_training_part_and_depend_on_seed_and_step() -> None:
-    task = task_of(dataclasses.replace(CONFIG, batch_size=4000))
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), size=300)
+    # No window is there twice.
+    task = task_of(dataclasses.replace(CONFIG, batch_size=4000), "".join(map(chr, letters)))
     text, windows = task.corpus.training, task.batch(3, 6)
     every = np.lib.stride_tricks.sliding_window_view(text, CONFIG.context + 1)
     found = {tuple(window) for window in windows.tolist()}
@@ -69,16 +73,24 @@ def test_figures_are_those_of_a_plain_loop_over_all_windows() -> None:
     outputs = jax.jit(lambda p, e: task.predict(p, e, SETTINGS, {}))(params, examples)
     found, details = task.judge(jax.tree.map(np.asarray, outputs), examples)
     graph, ids = graph_of(words, "sparsemax", len(task.corpus.vocabulary.tokens)), task.corpus.test
-    run = jax.jit(lambda params, tokens: nnx.merge(graph, params)(tokens))
+
+    @jax.jit
+    def run(params: Any, tokens: Any) -> Any:
+        weights = Weights()
+        return nnx.merge(graph, params)(tokens, weights=weights), weights.layers[0]
+
     table = nnx.merge(graph, params).table
     smoothed: list[float] = []
-    hits = zeros = characters = 0
+    hits = zeros = characters = unseen = visible = 0
     for first in range(0, ids.size - 1, CONFIG.context):
         inputs = ids[first : first + CONFIG.context][: ids.size - 1 - first]
         labels = ids[first + 1 : first + 1 + inputs.size]
         padded = np.pad(inputs, (0, CONFIG.context - inputs.size))
-        hidden = run(params, jnp.asarray(padded[None]))[0, : inputs.size]
-        logits = np.asarray(hidden @ table.T)
+        (hidden,), (weights,) = run(params, jnp.asarray(padded[None]))
+        logits = np.asarray(hidden[: inputs.size] @ table.T)
+        for t in range(inputs.size):
+            unseen += int((np.asarray(weights)[:, t, : t + 1] == 0).sum())
+            visible += CONFIG.heads * (t + 1)
         # Entmax at 1.5 by its threshold: the sum of squares falls to 1.
         for row, label in zip(logits.astype(np.float64) / 2, labels, strict=True):
             low, high = row.max() - 1, row.max()
@@ -103,6 +115,7 @@ def test_figures_are_those_of_a_plain_loop_over_all_windows() -> None:
     assert found["missed"] > 0.1
     assert found["nll"] == found["bits"] == math.inf
     assert 1.0 <= found["support"] < len(task.corpus.vocabulary.tokens)
+    assert details["attention_zeros"] == [pytest.approx(unseen / visible)]
     assert 0.1 < details["attention_zeros"][0] < 1.0
 
 
