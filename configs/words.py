@@ -2,7 +2,7 @@
 
 Command:   python -m experiments compare configs/words.py
 Hardware:  2 cores of an AMD EPYC, shared with other work (a load of 8 to 16 all along)
-Time:      26 min, of which about 13 min of CPU
+Time:      stopped once; after it 7 of 10 heads, timing and growth took 20 min, 8.9 min of CPU
 Result:    3.4 million words, a vocabulary of 20,000; 500 steps of 256 words at the rate that each
            head chose of 0.03, 0.095 and 0.3, which is 0.095 for all; 3 seeds, simultaneous 95%
            intervals. full softmax: a test NLL of 5.847 +- 0.016. No difference shown: fused
