@@ -89,7 +89,7 @@ def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Arr
     def groups(scores: Array) -> Array:
         size = min(_GROUP, scores.shape[1])
         whole = scores.shape[1] // size
-        return jnp.max(scores[:, : size * whole].reshape(-1, size, whole), axis=1)
+        return jnp.max(scores[:, : size * whole].reshape(scores.shape[0], size, whole), axis=1)
 
     def step(carry: Any, index: Array | None) -> tuple[Any, Array]:
         best, mass, count, label, rest = carry
@@ -107,7 +107,8 @@ def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Arr
 
     start = (jnp.full_like(zero, -jnp.inf), zero, zero, zero, zero if kept else None)
     carry, largest = lax.scan(step, start, jnp.arange(layout.count, dtype=jnp.int32))
-    largest = jnp.moveaxis(largest, 0, 1).reshape(zero.shape[0], -1)
+    blocks, examples, size = largest.shape
+    largest = jnp.moveaxis(largest, 0, 1).reshape(examples, blocks * size)
     if layout.rest:
         carry, last = step(carry, None)
         largest = jnp.concatenate([largest, last], axis=-1)

@@ -13,7 +13,7 @@ from jax import lax
 
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
-from softmax_variants.heads._arguments import as_hidden
+from softmax_variants.heads._arguments import as_hidden, as_rows
 from softmax_variants.heads._blocks import Block, Known, Layer, Layout, product
 from softmax_variants.heads._entmax_threshold import State, output
 from softmax_variants.heads._entmax_threshold import solve as solve_entmax
@@ -93,15 +93,11 @@ def _layer(
     hidden: Array, weight: Array, bias: Array | None, least: int = 1
 ) -> tuple[Layer, Layout]:
     """The layer with all examples on one axis, and blocks of neighbouring classes."""
-    rows = hidden.reshape(-1 if hidden.size else _examples(hidden), hidden.shape[-1])
+    rows = as_rows(hidden)
     layout = Layout.of(weight.shape[0], rows.shape[0], None, strided=False)
     if layout.block < least:
         layout = Layout.of(weight.shape[0], rows.shape[0], least, strided=False)
     return Layer(rows, weight, bias, None, None), layout
-
-
-def _examples(hidden: Array) -> int:
-    return functools.reduce(lambda a, b: a * b, hidden.shape[:-1], 1)
 
 
 def _law(layer: Layer, known: Known, layout: Layout, alpha: Alpha) -> Law:

@@ -19,6 +19,7 @@ from softmax_variants.heads._hierarchical import (
     hierarchical_top_k,
     log_prob_of_labels,
     loss_of_paths,
+    paths_of,
 )
 from softmax_variants.heads._tree import Paths, Tree
 
@@ -106,7 +107,7 @@ class HierarchicalSoftmax:
     def plan(self, labels: ArrayLike, *, key: Array | None = None) -> Plan:
         """The nodes on the paths, [..., depth]; the state is which of them go right."""
         del key
-        paths = self.tree.paths(as_labels(labels))
+        paths = paths_of(self.tree, as_labels(labels))
         names = ("node_weight", "node_bias") if self.use_bias else ("node_weight",)
         return Plan(dict.fromkeys(names, paths.nodes), paths.right)
 

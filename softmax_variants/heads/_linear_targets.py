@@ -10,11 +10,13 @@ from softmax_variants.heads._arguments import (
     as_floating,
     as_hidden,
     as_kept,
+    as_rows,
     as_targets,
     equals_id,
     per_row,
 )
 from softmax_variants.heads._blocks import Known, Layer, Layout, dtype_of
+from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._sums import Sums
 
 
@@ -73,7 +75,7 @@ def as_problem(
     if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
         smoothing = per_row(label_smoothing, "label_smoothing", batch, high=1)
         smoothing = jnp.broadcast_to(smoothing.astype(dtype), batch).reshape(-1)
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows = as_rows(hidden)
     if jnp.issubdtype(labels.dtype, jnp.floating):
         layer = Layer(rows, weight, bias, cap, labels.reshape(-1, classes))
         weighing = Weighing(smoothing, class_weights, None, None)
@@ -129,8 +131,7 @@ def answered(problem: Problem, value: Array) -> Array:
     """NaN where the label is no class, 0 where the example is ignored."""
     weighing = problem.weighing
     if weighing.valid is not None:
-        # A product: the gradient of that example is then NaN as well.
-        value = value * jnp.where(weighing.valid, 1, jnp.nan).astype(value.dtype)
+        value = spoiled(value, weighing.valid)
     if weighing.ignored is not None:
         value = jnp.where(weighing.ignored, 0, value)
     return value

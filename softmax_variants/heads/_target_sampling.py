@@ -1,5 +1,6 @@
 """Target sampling: softmax over a subset of the classes that is fixed for a part of the data."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -65,6 +66,8 @@ def target_partitions(
     if isinstance(labels, jax.core.Tracer):
         raise TypeError("labels must be known when the partitions are made, got a traced array")
     array = np.asarray(labels)
+    if not array.size and not hasattr(labels, "dtype"):  # an empty list has no dtype of its own
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels must be class ids of integer dtype, got dtype {array.dtype}")
     classes = as_count(classes, "classes", high=2**31 - 2)
@@ -76,7 +79,7 @@ def target_partitions(
     bad = (array < 0) | (array >= classes)
     if bad.any():
         raise ValueError(f"labels must lie in [0, {classes}), got {array[bad][0]}")
-    table = array.reshape(array.shape[0], -1).astype(np.int64)
+    table = array.reshape(array.shape[0], math.prod(array.shape[1:])).astype(np.int64)
     before = _previous(table.reshape(-1)).reshape(table.shape)
     found, start = [], 0
     while start < table.shape[0]:
