@@ -20,6 +20,7 @@ from softmax_variants.heads._arguments import (
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._linear import linear_cross_entropy
 from softmax_variants.heads._spoiling import spoiled
+from softmax_variants.maps._softmax import log_softmax
 
 
 class Part(NamedTuple):
@@ -206,7 +207,7 @@ def _losses(
         inside.append(jnp.where(own, loss, 0))
     stacked = jnp.stack(normalizers, axis=-1)
     part_of = jnp.sum(ids[:, None] >= jnp.asarray(bounds[1:-1], jnp.int32)[None, :], axis=-1)
-    log_part = jax.nn.log_softmax(stacked, axis=-1)
+    log_part = log_softmax(stacked)
     loss = -jnp.take_along_axis(log_part, part_of[:, None], axis=-1)[:, 0] + sum(inside)
     if smoothing is not None:
         loss = _smoothed(loss, stacked, parts, bounds[-1], smoothing.reshape(-1))

@@ -12,7 +12,7 @@ from softmax_variants._threshold import Power, Rows
 from softmax_variants._threshold import solve as solve_rows
 from softmax_variants._typing import Array
 from softmax_variants.heads._blocks import Block, Known, Layer, Layout
-from softmax_variants.heads._sums import Sums, fold
+from softmax_variants.heads._sums import Sums, far_below, fold
 from softmax_variants.maps._entmax import phi
 
 _GROUP = 32  # classes of which the start of Newton's method sees the largest alone
@@ -113,7 +113,9 @@ def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Arr
         carry, last = step(carry, None)
         largest = jnp.concatenate([largest, last], axis=-1)
     best, _, _, label, rest = carry
-    return finite_top(best), Sums(zero, label, rest), largest
+    top = finite_top(best)
+    rest = None if rest is None else far_below(top, rest)
+    return top, Sums(zero, far_below(top, label), rest), largest
 
 
 def _newton(

@@ -19,6 +19,7 @@ from softmax_variants.heads._entmax_threshold import State, output
 from softmax_variants.heads._entmax_threshold import solve as solve_entmax
 from softmax_variants.heads._gathered import as_class_ids
 from softmax_variants.heads._linear import linear_cross_entropy, softmax_sums
+from softmax_variants.heads._sums import far_below
 from softmax_variants.maps._entmax import entmax
 from softmax_variants.maps._gumbel import NOTHING, gumbel
 from softmax_variants.maps._softmax import log_softmax
@@ -151,7 +152,7 @@ def _top_k(layer: Layer, layout: Layout, k: int, alpha: Alpha) -> tuple[Array, A
 
     # The first block has at least k classes.
     values, ids = _over_rest(step, best(jnp.int32(0)), layout)
-    return law.log_p(values), ids
+    return law.log_p(far_below(law.top[:, None], values)), ids
 
 
 @functools.partial(jax.jit, static_argnames=("layout", "alpha"))

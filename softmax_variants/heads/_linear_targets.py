@@ -64,11 +64,13 @@ def as_problem(
     bias = None if bias is None else as_floating(bias, "bias", (classes,))
     cap = None
     if softcap is not None:
-        cap = as_parameter(softcap, "softcap", low=0, low_open=True)
+        cap = as_parameter(softcap, "softcap", low=0, low_open=True, high_open=True)
         if cap.ndim:
             raise ValueError(f"softcap must be a scalar, got shape {cap.shape}")
     if class_weights is not None:
         class_weights = as_floating(class_weights, "class_weights", (classes,))
+        as_parameter(class_weights, "class_weights", low=0)
+        class_weights = jnp.where(class_weights >= 0, class_weights, jnp.nan)
     dtype = dtype_of(hidden, weight)
     smoothing: Array | None = None
     # Only a literal 0 skips the smoothing, which it then leaves as it is to the last bit.
@@ -111,7 +113,10 @@ def expected(problem: Problem, sums: Sums, layout: Layout) -> Array:
         return sums.label
     assert sums.kept is not None
     mean = sums.kept / class_count(problem.known, layout, sums.label.dtype)
-    return (1 - smoothing) * sums.label + smoothing * mean
+    # What has no mass counts nothing, however far below it is.
+    label = jnp.where((smoothing == 1) & jnp.isneginf(sums.label), 0, sums.label)
+    mean = jnp.where((smoothing == 0) & jnp.isneginf(mean), 0, mean)
+    return (1 - smoothing) * label + smoothing * mean
 
 
 def weighed(problem: Problem, loss: Array) -> Array:

@@ -149,3 +149,115 @@ def test_no_feature_leaves_the_bias() -> None:
     assert sv.in_batch_softmax_loss(hidden, labels, weight, log_prob=logs).shape == (2,)
     assert sv.target_partitions(np.zeros(0, np.int32), classes=4, size=2) == ()
     assert sv.target_partitions([], classes=4, size=2) == ()
+
+
+LOSSES: dict[str, tuple[Callable[..., jax.Array], Callable[..., jax.Array]]] = {
+    "cross_entropy": (sv.linear_cross_entropy, sv.cross_entropy_loss),
+    "entmax": (sv.linear_entmax_loss, sv.entmax_loss),
+}
+losses = pytest.mark.parametrize("name", LOSSES)
+
+
+@losses
+@pytest.mark.parametrize("several", [False, True], ids=["one infinity", "two"])
+def test_a_score_of_infinity_is_that_of_the_plain_loss(name: str, several: bool) -> None:
+    scores = jnp.asarray([0.0, jnp.inf, -1.0, jnp.inf if several else 2.0, -jnp.inf])
+    h, w, y = jnp.zeros((5, 1)), jnp.zeros((5, 1)), jnp.arange(5, dtype=jnp.int32)
+    target = jnp.eye(5) * 0.75 + jnp.roll(jnp.eye(5), 1, axis=0) * 0.25
+    blockwise, plain = LOSSES[name]
+    x = jnp.broadcast_to(scores, (5, 5))
+
+    @jax.jit
+    def both(b: jax.Array) -> Any:
+        found = [
+            blockwise(h, y, w, b, block_size=2),
+            blockwise(h, y, w, b, label_smoothing=0.1, block_size=2),
+            blockwise(h, target, w, b, block_size=2),
+        ]
+        return found, [plain(x, y), plain(x, y, label_smoothing=0.1), plain(x, target)]
+
+    found, expected = both(scores)
+    for left, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6)
+    assert np.isinf(found[0]).tolist() == [True, False, True, not several, True]
+
+
+def test_evaluation_with_a_score_of_infinity() -> None:
+    h, y = jnp.zeros((2, 1)), jnp.asarray([0, 1], jnp.int32)
+    params = {"weight": jnp.zeros((4, 1)), "bias": jnp.asarray([0.0, jnp.inf, 1.0, 0.0])}
+    for head in (sv.FullSoftmax(4, 1), sv.LinearEntmax(4, 1)):
+        assert head.log_prob(params, h, y).tolist() == [-np.inf, 0]
+        logs, ids = head.top_k(params, h, 2)
+        assert logs.tolist() == [[0, -np.inf]] * 2
+        assert ids[0, 0] == 1
+    _, log_normalizer = sv.linear_cross_entropy(
+        h, y, params["weight"], params["bias"], return_log_normalizer=True
+    )
+    assert np.isposinf(log_normalizer).all()
+    parts = [params["weight"][:2], params["weight"][2:]]
+    h = jnp.zeros((4, 2))
+    found = sv.differentiated_softmax_loss(h, jnp.arange(4), parts, params["bias"])
+    assert found.tolist() == [np.inf, 0, np.inf, np.inf]
+    tails = [(jnp.zeros((1, 2)), jnp.zeros((2, 1)))]
+    head_weight, head_bias = jnp.zeros((3, 2)), jnp.asarray([0.0, jnp.inf, 0.0])
+    found = sv.adaptive_softmax_loss(h, jnp.arange(4), head_weight, head_bias, tails=tails)
+    assert found.tolist() == [np.inf, 0, np.inf, np.inf]
+
+
+@losses
+def test_a_label_without_mass_may_be_left_out(name: str) -> None:
+    """With all mass smoothed away the loss is that of the uniform distribution."""
+    h, w, y = jnp.zeros((2, 1)), jnp.zeros((4, 1)), jnp.asarray([0, 1], jnp.int32)
+    where, b = jnp.asarray([False, True, True, True]), jnp.asarray([5.0, 0.0, 1.0, 2.0])
+    blockwise, plain = LOSSES[name]
+    x = jnp.broadcast_to(b, (2, 4))
+
+    @jax.jit
+    def both(smoothing: jax.Array, b: jax.Array) -> Any:
+        def found(b: jax.Array) -> jax.Array:
+            return blockwise(h, y, w, b, where=where, label_smoothing=smoothing)
+
+        value, pull = jax.vjp(found, b)
+        return value, pull(jnp.ones(2)), plain(x, y, where=where, label_smoothing=smoothing)
+
+    for smoothing in (1.0, 0.5):
+        value, gradient, expected = both(jnp.float32(smoothing), b)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        assert np.isfinite(value).tolist() == [smoothing == 1, True]
+        assert np.isfinite(gradient).all()
+
+
+def test_a_distributions_tangent_where_a_score_is_minus_infinity() -> None:
+    h, w, b = jnp.zeros((1, 1)), jnp.zeros((3, 1)), jnp.asarray([0.0, -jnp.inf, 1.0])
+    target = jnp.asarray([[0.5, 0.0, 0.5]])
+
+    def loss(t: jax.Array) -> jax.Array:
+        return sv.linear_cross_entropy(h, t, w, b).sum()
+
+    gradient = jax.grad(loss)(target)
+    _, moved = jax.jvp(loss, (target,), (jnp.ones((1, 3)),))
+    assert np.isfinite(gradient).all()
+    np.testing.assert_allclose(moved, gradient.sum(), rtol=1e-6)
+
+
+@losses
+def test_bounds_of_the_options(name: str) -> None:
+    loss = LOSSES[name][0]
+    h, w, y = jnp.ones((2, 1)), jnp.zeros((3, 1)), jnp.asarray([0, 1], jnp.int32)
+    with pytest.raises(ValueError, match=r"softcap must lie in \(0, inf\), got inf"):
+        loss(h, y, w, softcap=jnp.inf)
+    weights = jnp.asarray([1.0, -2.0, 1.0])
+    with pytest.raises(ValueError, match=r"class_weights must lie in \[0, inf\], got -2"):
+        loss(h, y, w, class_weights=weights)
+    found = jax.jit(lambda c: loss(h, y, w, class_weights=c))(weights)
+    assert np.isnan(found).tolist() == [False, True]
+
+
+def test_a_tree_head_counts_its_features_when_it_is_made() -> None:
+    tree = sv.balanced_tree(3)
+    with pytest.raises(TypeError, match="features must be a static Python integer, got float"):
+        sv.HierarchicalSoftmax(tree=tree, features=2.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="features must be at least 1"):
+        sv.HierarchicalSoftmax(tree=tree, features=0)
+    with pytest.raises(TypeError, match="use_bias must be a bool"):
+        sv.HierarchicalSoftmax(tree=tree, features=2, use_bias=1)  # type: ignore[arg-type]

@@ -224,13 +224,15 @@ def test_a_label_out_of_range_spoils_its_own_example_alone(rng: np.random.Genera
     tree = TREES["huffman"](CLASSES)
     h, y, w, b, _ = layer(tree, rng)
     wrong = y.at[1].set(-1).at[3].set(CLASSES)
+    in_range = jnp.asarray([1.0, 0.0, 1.0, 0.0, 1.0])
 
     @jax.jit
     def both(y: jax.Array) -> Any:
         loss = by_function(tree, y, jnp.ones(EXAMPLES, bool))
-        return loss(h, w, b), jax.grad(lambda *a: loss(*a).sum(), (0, 1, 2))(h, w, b)
+        value, pull = jax.vjp(loss, h, w, b)
+        return value, pull(in_range), pull(jnp.ones(EXAMPLES))
 
-    losses, gradients = both(wrong)
+    losses, gradients, spoiled = both(wrong)
     kept = np.array([0, 2, 4])
     assert np.isnan(losses[1])
     assert np.isnan(losses[3])
@@ -241,7 +243,10 @@ def test_a_label_out_of_range_spoils_its_own_example_alone(rng: np.random.Genera
     )(w)
     np.testing.assert_allclose(gradients[1], by_three, rtol=1e-6, atol=1e-6)
     head = sv.HierarchicalSoftmax(tree=tree, features=FEATURES)
-    assert np.all(head.plan(wrong).ids["node_weight"][1] == tree.nodes)
+    rows = head.plan(wrong).ids["node_weight"][1]
+    assert rows.tolist() == [0] + [tree.nodes] * (tree.depth - 1), "the root's alone"
+    assert np.isnan(spoiled[0]).any(axis=-1).tolist() == [False, True, False, True, False]
+    assert np.isnan(spoiled[1]).any(axis=-1).tolist() == [True] + [False] * (tree.nodes - 1)
     found = head.log_prob({"node_weight": w, "node_bias": b}, h, wrong)
     np.testing.assert_array_equal(found, -losses)
 
