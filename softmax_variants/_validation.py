@@ -77,14 +77,15 @@ def as_parameter(
 ) -> Array:
     """Converts a real parameter; values known at trace time must lie in the stated interval.
 
-    Traced values cannot be checked here: kernels answer those outside the interval with NaN.
+    Traced values, and those that are on other processes' devices too, cannot be checked here:
+    kernels answer those outside the interval with NaN.
     """
     if not isinstance(value, jax.Array | np.ndarray | np.generic | int | float | list | tuple):
         raise TypeError(f"{name} must be a real number or an array, got {type(value).__name__}")
     array = jnp.asarray(value)
     if array.dtype == jnp.bool_ or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
-    if not isinstance(array, jax.core.Tracer):
+    if not isinstance(array, jax.core.Tracer) and array.is_fully_addressable:
         values = np.asarray(array, dtype=np.float64)
         below = values <= low if low_open else values < low
         above = values >= high if high_open else values > high

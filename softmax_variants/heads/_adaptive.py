@@ -13,6 +13,7 @@ from softmax_variants.heads._arguments import (
     as_floating,
     as_hidden,
     as_id_labels,
+    as_rows,
     as_shares,
     ignored_ids,
 )
@@ -152,7 +153,7 @@ def _losses(
     shares: tuple[float, ...],
 ) -> Array:
     batch = hidden.shape[:-1]
-    rows, ids = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+    rows, ids = as_rows(hidden), labels.reshape(-1)
     cutoffs = tables.cutoffs
     valid = ids >= 0
     if cutoffs[-1] <= int(jnp.iinfo(ids.dtype).max):

@@ -11,7 +11,7 @@ from jax import lax
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
 from softmax_variants.heads._adaptive import Tables, adaptive_softmax_loss, as_tables, project
-from softmax_variants.heads._arguments import as_shares
+from softmax_variants.heads._arguments import as_rows, as_shares
 from softmax_variants.heads._cutoffs import as_cutoffs, tail_widths
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
 from softmax_variants.heads._head import Params
@@ -175,18 +175,18 @@ def check_shapes(params: Params, shapes: dict[str, tuple[int, ...]]) -> None:
 
 @jax.jit
 def _log_probs(hidden: Array, tables: Tables) -> Array:
-    rows, shortlist = hidden.reshape(-1, hidden.shape[-1]), tables.cutoffs[0]
+    rows, shortlist = as_rows(hidden), tables.cutoffs[0]
     head = jax.nn.log_softmax(logits(rows, tables.weight, tables.bias), axis=-1)
     parts = [head[:, :shortlist]]
     for i, (down, up) in enumerate(tables.tails):
         inner = jax.nn.log_softmax(logits(project(rows, down), up), axis=-1)
         parts.append(head[:, shortlist + i, None] + inner)
-    return jnp.concatenate(parts, axis=-1).reshape(*hidden.shape[:-1], -1)
+    return jnp.concatenate(parts, axis=-1).reshape(*hidden.shape[:-1], tables.cutoffs[-1])
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
-    rows, cutoffs = hidden.reshape(-1, hidden.shape[-1]), tables.cutoffs
+    rows, cutoffs = as_rows(hidden), tables.cutoffs
     short, bias = cutoffs[0], tables.bias
     listed = largest(
         rows, tables.weight[:short], None if bias is None else bias[:short], min(k, short)
@@ -214,7 +214,7 @@ def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
 
 @functools.partial(jax.jit, static_argnames=("shares",))
 def _sample(hidden: Array, tables: Tables, key: Array, shares: tuple[float, ...]) -> Array:
-    rows, cutoffs = hidden.reshape(-1, hidden.shape[-1]), tables.cutoffs
+    rows, cutoffs = as_rows(hidden), tables.cutoffs
     keys = jax.random.split(key, len(tables.tails) + 1)
     _, ids = drawn(keys[0], rows, tables.weight, tables.bias)
     groups = Groups.of(jnp.maximum(ids - cutoffs[0], -1), len(tables.tails))

@@ -43,6 +43,11 @@ def as_hidden(hidden: ArrayLike, weight: ArrayLike) -> tuple[Array, Array]:
     return hidden, array
 
 
+def as_rows(hidden: Array) -> Array:
+    """The hidden states with all examples on one axis, which may be empty as their features may."""
+    return hidden.reshape(math.prod(hidden.shape[:-1]), hidden.shape[-1])
+
+
 def as_targets(
     labels: ArrayLike, batch: tuple[int, ...], classes: int, ignore_index: int | None
 ) -> Array:

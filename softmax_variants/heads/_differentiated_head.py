@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
 from softmax_variants.heads._adaptive_head import check_shapes, initial
+from softmax_variants.heads._arguments import as_rows
 from softmax_variants.heads._cutoffs import as_cutoffs
 from softmax_variants.heads._differentiated import Tables, as_tables, differentiated_softmax_loss
 from softmax_variants.heads._head import Params
@@ -137,14 +138,14 @@ class DifferentiatedSoftmax:
 
 @jax.jit
 def _log_probs(hidden: Array, tables: Tables) -> Array:
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows, classes = as_rows(hidden), tables.bounds[-1]
     scores = jnp.concatenate([logits(*part) for part in tables.parts(rows)], axis=-1)
-    return jax.nn.log_softmax(scores, axis=-1).reshape(*hidden.shape[:-1], -1)
+    return jax.nn.log_softmax(scores, axis=-1).reshape(*hidden.shape[:-1], classes)
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows = as_rows(hidden)
     best, ids, normalizers = None, None, []
     for part, first in zip(tables.parts(rows), tables.bounds[:-1], strict=True):
         found = largest(*part, min(k, part.weight.shape[0]))
@@ -164,7 +165,7 @@ def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
 
 @jax.jit
 def _sample(hidden: Array, tables: Tables, key: Array) -> Array:
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows = as_rows(hidden)
     best, ids = jnp.full(rows.shape[0], -jnp.inf, jnp.float32), jnp.zeros(rows.shape[0], jnp.int32)
     keys = jax.random.split(key, len(tables.weights))
     for i, part in enumerate(tables.parts(rows)):

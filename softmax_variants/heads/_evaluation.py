@@ -13,12 +13,13 @@ from jax import lax
 
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
-from softmax_variants.heads._arguments import as_hidden
+from softmax_variants.heads._arguments import as_hidden, as_rows
 from softmax_variants.heads._blocks import Block, Known, Layer, Layout, product
 from softmax_variants.heads._entmax_threshold import State, output
 from softmax_variants.heads._entmax_threshold import solve as solve_entmax
 from softmax_variants.heads._gathered import as_class_ids
 from softmax_variants.heads._linear import linear_cross_entropy, softmax_sums
+from softmax_variants.heads._sums import far_below
 from softmax_variants.maps._entmax import entmax
 from softmax_variants.maps._gumbel import NOTHING, gumbel
 from softmax_variants.maps._softmax import log_softmax
@@ -93,15 +94,11 @@ def _layer(
     hidden: Array, weight: Array, bias: Array | None, least: int = 1
 ) -> tuple[Layer, Layout]:
     """The layer with all examples on one axis, and blocks of neighbouring classes."""
-    rows = hidden.reshape(-1 if hidden.size else _examples(hidden), hidden.shape[-1])
+    rows = as_rows(hidden)
     layout = Layout.of(weight.shape[0], rows.shape[0], None, strided=False)
     if layout.block < least:
         layout = Layout.of(weight.shape[0], rows.shape[0], least, strided=False)
     return Layer(rows, weight, bias, None, None), layout
-
-
-def _examples(hidden: Array) -> int:
-    return functools.reduce(lambda a, b: a * b, hidden.shape[:-1], 1)
 
 
 def _law(layer: Layer, known: Known, layout: Layout, alpha: Alpha) -> Law:
@@ -155,7 +152,7 @@ def _top_k(layer: Layer, layout: Layout, k: int, alpha: Alpha) -> tuple[Array, A
 
     # The first block has at least k classes.
     values, ids = _over_rest(step, best(jnp.int32(0)), layout)
-    return law.log_p(values), ids
+    return law.log_p(far_below(law.top[:, None], values)), ids
 
 
 @functools.partial(jax.jit, static_argnames=("layout", "alpha"))

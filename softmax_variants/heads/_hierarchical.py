@@ -14,6 +14,7 @@ from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
 from softmax_variants.heads._decisions import dot, plus, softplus
 from softmax_variants.heads._hierarchical_classes import all_classes
+from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._tree import Paths, Tree, in_range
 
 # Numbers that one chunk of the examples may hold at a time where nothing but the result has to.
@@ -46,8 +47,7 @@ def hierarchical_softmax_loss(
 
     Returns:
       One loss an example, [...], at least float32. NaN where a label is out of range: such an
-      example has gradient 0, and reads no row. Memory is that of the rows read,
-      [..., depth, features].
+      example reads the root's row alone. Memory is that of the rows read, [..., depth, features].
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.
@@ -267,7 +267,20 @@ def loss_of_paths(
     terms = softplus(jnp.where(paths.right, scores, -scores))
     loss = jnp.sum(jnp.where(on_path, terms, 0), axis=-1)
     known = in_range(labels, nodes + 1)
-    return jnp.where(known if where is None else known | ~keep, loss, jnp.nan)
+    if where is not None:
+        known = known | ~keep
+    if nodes == 0:  # no root that would pass the gradient of a label out of range on to its state
+        loss = jnp.sum(jnp.where(known[..., None], 0, hidden).astype(loss.dtype), axis=-1)
+    return spoiled(loss, known)
+
+
+def paths_of(tree: Tree, labels: Array) -> Paths:
+    """The paths of labels; that of a label out of range is the root, which all paths share."""
+    paths = tree.paths(labels)
+    if tree.nodes == 0:
+        return paths
+    first = jnp.where(in_range(labels, tree.classes), paths.nodes[..., 0], 0)
+    return paths._replace(nodes=paths.nodes.at[..., 0].set(first))
 
 
 def rows_of(table: Array, ids: Array) -> Array:
@@ -278,7 +291,7 @@ def rows_of(table: Array, ids: Array) -> Array:
 
 
 def _loss_at(h: Array, y: Array, w: Array, b: Array | None, tree: Tree, m: Array | None) -> Array:
-    paths = tree.paths(y)
+    paths = paths_of(tree, y)
     bias = None if b is None else rows_of(b, paths.nodes)
     return loss_of_paths(rows_of(w, paths.nodes), bias, paths, h, y, m, tree.nodes)
 

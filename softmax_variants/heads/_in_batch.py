@@ -58,7 +58,8 @@ def in_batch_softmax_loss(
         example's label is no candidate of the others.
 
     Returns:
-      One loss an example, [...], at least float32 and at least 0; NaN where a label is no class.
+      One loss an example, [...], at least float32 and at least 0; NaN where a label is no class,
+      or with `correct_target` one of probability 0.
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.

@@ -20,7 +20,7 @@ from softmax_variants.heads._linear_targets import (
     weighed,
 )
 from softmax_variants.heads._sharding import layout_of, over_devices
-from softmax_variants.heads._sums import Row, Sums, fold, tangent_of_sums
+from softmax_variants.heads._sums import Row, Sums, far_below, fold, tangent_of_sums
 
 
 @overload
@@ -95,17 +95,19 @@ def linear_cross_entropy(
       label_smoothing: mass moved from the label to the uniform distribution over what is kept; a
         scalar or one an example. The loss of a perfect prediction of the smoothed label is 0.
       z_loss: the factor of the squared log-normalizer that is added; a scalar or one an example.
-      softcap: a positive scalar c; logits x become c tanh(x / c).
-      class_weights: [classes]; an example's cross-entropy is multiplied by the weight of its label,
-        or by the weight that its distribution expects. Smoothing and z_loss leave it alone.
+      softcap: a positive finite scalar c; logits x become c tanh(x / c).
+      class_weights: [classes], at least 0; an example's cross-entropy is multiplied by the weight
+        of its label, or by the weight that its distribution expects. Smoothing and z_loss leave it
+        alone.
       ignore_index: an id whose examples have loss 0 and gradient 0.
       block_size: classes that a block has; by default chosen from the shapes.
       return_log_normalizer: also return the log-normalizers, 0 for ignored examples.
 
     Returns:
       One loss an example, [...], at least float32; without z_loss at least 0. NaN where an id is
-      out of range, infinite where the label's class is not kept. With `return_log_normalizer` the
-      pair of losses and log-normalizers. All gradients are summed in at least float32.
+      out of range, infinite where the label's class has mass and is not kept. With
+      `return_log_normalizer` the pair of losses and log-normalizers. All gradients are summed in at
+      least float32.
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.
@@ -161,7 +163,8 @@ def _finished(
         loss = loss + _entropy(*masses)
     # The true value is never below 0; rounding may be, and has a gradient all the same.
     loss = weighed(problem, loss - lax.stop_gradient(jnp.minimum(loss, 0)))
-    log_normalizer = top + sums.conjugate
+    # The largest float stands for infinity, as a constant.
+    log_normalizer = jnp.where(top == jnp.finfo(top.dtype).max, jnp.inf, top) + sums.conjugate
     if penalty is not None:
         loss = loss + penalty * jnp.square(log_normalizer)
     if problem.weighing.ignored is not None:
@@ -255,9 +258,10 @@ def softmax_sums(layer: Layer, known: Known, layout: Layout, kept: bool) -> tupl
         return best, mass, count, Sums(conjugate, label, rest)
 
     start = (jnp.full_like(zero, -jnp.inf), zero, zero, Sums(zero, zero, zero if kept else None))
-    best, _, _, sums = fold(step, start, layout)
-    total = sums.conjugate
-    return finite_top(best), sums._replace(conjugate=jnp.log(jnp.where(total == 0, 1, total)))
+    best, _, _, (total, label, rest) = fold(step, start, layout)
+    top, conjugate = finite_top(best), jnp.log(jnp.where(total == 0, 1, total))
+    rest = None if rest is None else far_below(top, rest)
+    return top, Sums(conjugate, far_below(top, label), rest)
 
 
 def _softmax_sums_jvp(
@@ -282,7 +286,7 @@ def _known_sums(
     rows = layer.weight[jnp.maximum(known.ids, 0)]
     dtype = normalizer.top.dtype
     label = jnp.sum(layer.hidden.astype(dtype) * rows.astype(dtype), axis=-1) - normalizer.top
-    return normalizer.top, Sums(normalizer.log_total, label, None)
+    return normalizer.top, Sums(normalizer.log_total, far_below(normalizer.top, label), None)
 
 
 def _known_sums_jvp(

@@ -61,15 +61,16 @@ def linear_entmax_loss(
       where: boolean [classes], one mask for all examples; the loss is that of the kept classes.
       label_smoothing: mass moved from the label to the uniform distribution over what is kept; a
         scalar or one an example. The loss of a perfect prediction of the smoothed label is 0.
-      softcap: a positive scalar c; logits x become c tanh(x / c).
-      class_weights: [classes]; an example's loss is multiplied by the weight of its label, or by
-        the weight that its distribution expects. Smoothing leaves it alone.
+      softcap: a positive finite scalar c; logits x become c tanh(x / c).
+      class_weights: [classes], at least 0; an example's loss is multiplied by the weight of its
+        label, or by the weight that its distribution expects. Smoothing leaves it alone.
       ignore_index: an id whose examples have loss 0 and gradient 0.
       block_size: classes that a block has; by default chosen from the shapes.
 
     Returns:
       One loss an example, [...], at least float32, at least 0; NaN where an id is out of range,
-      infinite where the label's class is not kept. All gradients are summed in at least float32.
+      infinite where the label's class has mass and is not kept. All gradients are summed in at
+      least float32.
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.

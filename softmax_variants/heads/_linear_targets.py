@@ -10,11 +10,13 @@ from softmax_variants.heads._arguments import (
     as_floating,
     as_hidden,
     as_kept,
+    as_rows,
     as_targets,
     equals_id,
     per_row,
 )
 from softmax_variants.heads._blocks import Known, Layer, Layout, dtype_of
+from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._sums import Sums
 
 
@@ -62,18 +64,20 @@ def as_problem(
     bias = None if bias is None else as_floating(bias, "bias", (classes,))
     cap = None
     if softcap is not None:
-        cap = as_parameter(softcap, "softcap", low=0, low_open=True)
+        cap = as_parameter(softcap, "softcap", low=0, low_open=True, high_open=True)
         if cap.ndim:
             raise ValueError(f"softcap must be a scalar, got shape {cap.shape}")
     if class_weights is not None:
         class_weights = as_floating(class_weights, "class_weights", (classes,))
+        as_parameter(class_weights, "class_weights", low=0)
+        class_weights = jnp.where(class_weights >= 0, class_weights, jnp.nan)
     dtype = dtype_of(hidden, weight)
     smoothing: Array | None = None
     # Only a literal 0 skips the smoothing, which it then leaves as it is to the last bit.
     if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
         smoothing = per_row(label_smoothing, "label_smoothing", batch, high=1)
         smoothing = jnp.broadcast_to(smoothing.astype(dtype), batch).reshape(-1)
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows = as_rows(hidden)
     if jnp.issubdtype(labels.dtype, jnp.floating):
         layer = Layer(rows, weight, bias, cap, labels.reshape(-1, classes))
         weighing = Weighing(smoothing, class_weights, None, None)
@@ -109,7 +113,10 @@ def expected(problem: Problem, sums: Sums, layout: Layout) -> Array:
         return sums.label
     assert sums.kept is not None
     mean = sums.kept / class_count(problem.known, layout, sums.label.dtype)
-    return (1 - smoothing) * sums.label + smoothing * mean
+    # What has no mass counts nothing, however far below it is.
+    label = jnp.where((smoothing == 1) & jnp.isneginf(sums.label), 0, sums.label)
+    mean = jnp.where((smoothing == 0) & jnp.isneginf(mean), 0, mean)
+    return (1 - smoothing) * label + smoothing * mean
 
 
 def weighed(problem: Problem, loss: Array) -> Array:
@@ -129,8 +136,7 @@ def answered(problem: Problem, value: Array) -> Array:
     """NaN where the label is no class, 0 where the example is ignored."""
     weighing = problem.weighing
     if weighing.valid is not None:
-        # A product: the gradient of that example is then NaN as well.
-        value = value * jnp.where(weighing.valid, 1, jnp.nan).astype(value.dtype)
+        value = spoiled(value, weighing.valid)
     if weighing.ignored is not None:
         value = jnp.where(weighing.ignored, 0, value)
     return value
