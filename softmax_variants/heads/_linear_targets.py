@@ -5,14 +5,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from softmax_variants._typing import Array, ArrayLike
-from softmax_variants._validation import as_parameter
+from softmax_variants._validation import as_parameter, equals_id
 from softmax_variants.heads._arguments import (
     as_floating,
     as_hidden,
     as_kept,
     as_rows,
     as_targets,
-    equals_id,
     per_row,
 )
 from softmax_variants.heads._blocks import Known, Layer, Layout, dtype_of
