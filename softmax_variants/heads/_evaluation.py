@@ -94,9 +94,9 @@ def _layer(
 ) -> tuple[Layer, Layout]:
     """The layer with all examples on one axis, and blocks of neighbouring classes."""
     rows = hidden.reshape(-1 if hidden.size else _examples(hidden), hidden.shape[-1])
-    layout = Layout.of(weight.shape[0], rows.shape[0], None, strided=False)
+    layout = Layout.of(weight.shape[0], rows.shape[0], None, devices=1)
     if layout.block < least:
-        layout = Layout.of(weight.shape[0], rows.shape[0], least, strided=False)
+        layout = Layout.of(weight.shape[0], rows.shape[0], least, devices=1)
     return Layer(rows, weight, bias, None, None), layout
 
 

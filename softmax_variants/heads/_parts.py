@@ -91,4 +91,4 @@ def logits(rows: Array, weight: Array, bias: Array | None = None) -> Array:
 
 def _layer(rows: Array, weight: Array, bias: Array | None) -> tuple[Layer, Layout]:
     layer = Layer(rows, weight, bias, None, None)
-    return layer, Layout.of(weight.shape[0], rows.shape[0], None, False)
+    return layer, Layout.of(weight.shape[0], rows.shape[0], None, devices=1)

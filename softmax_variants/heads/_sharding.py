@@ -1,5 +1,6 @@
 """A class axis that is split over devices: which blocks keep it split, and both kinds of axis."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,28 @@ from softmax_variants.heads._blocks import Layout
 from softmax_variants.heads._linear_targets import Problem
 
 
+# Numbers of devices that divide this keep a split class axis split where no mesh says how many.
+_DEVICES = 64
+
+
 def layout_of(problem: Problem, block_size: int | None) -> Layout:
-    """Blocks of every k-th class: each is then split over the devices as the class axis is.
+    """Blocks that are split over the devices as the class axis is.
 
     Distributions are read faster in neighbouring classes: they are, where there is no mesh.
     """
-    layer = problem.layer
-    strided = layer.labels is None or not jax.sharding.get_abstract_mesh().empty
-    return Layout.of(layer.weight.shape[0], layer.hidden.shape[0], block_size, strided)
+    layer, mesh = problem.layer, jax.sharding.get_abstract_mesh()
+    if not mesh.empty:
+        # Under `shard_map` the classes are those of one device.
+        devices = math.prod(
+            mesh.shape[axis] for axis in mesh.axis_names if axis not in mesh.manual_axes
+        )
+    elif layer.labels is not None:
+        devices = 1
+    elif block_size is not None and block_size < _DEVICES:
+        devices = math.gcd(block_size, _DEVICES)
+    else:
+        devices = _DEVICES
+    return Layout.of(layer.weight.shape[0], layer.hidden.shape[0], block_size, devices)
 
 
 def over_devices(f: Callable[..., Any], *arguments: Any, layout: Layout) -> Any:
