@@ -85,7 +85,7 @@ def solve(
 
 def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Array, Sums, Array]:
     """The largest score, the label's and the kept sums, and the largest scores of groups."""
-    zero = jnp.zeros(layer.hidden.shape[0], layer.dtype())
+    zero = jnp.zeros_like(layer.hidden, layer.dtype(), shape=layer.hidden.shape[:1])
 
     def groups(scores: Array) -> Array:
         # Of one part, if it has enough: no device then needs the scores of others.

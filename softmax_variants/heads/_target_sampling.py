@@ -12,6 +12,7 @@ from softmax_variants._validation import as_count, as_mask
 from softmax_variants.heads._arguments import as_floating, as_hidden
 from softmax_variants.heads._gathered import as_class_ids, take
 from softmax_variants.heads._linear import linear_cross_entropy
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 class TargetPartition(NamedTuple):
@@ -176,7 +177,10 @@ def target_sampled_softmax_loss(
             f"subset must have shape (size,) of at most {classes} distinct classes, got "
             f"{chosen.shape}"
         )
-    return _losses(hidden, ids, weight, bias, as_class_ids(chosen, classes), as_mask(where, batch))
+    known, mask = as_class_ids(chosen, classes), as_mask(where, batch)
+    split = examples_of(hidden)
+    loss: Array = over_devices(_losses, hidden, ids, weight, bias, known, mask, split=split)
+    return loss
 
 
 @jax.jit

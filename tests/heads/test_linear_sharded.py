@@ -99,8 +99,12 @@ def test_a_table_of_any_size_stays_split(
     def total(h: jax.Array, w: jax.Array, b: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.sum(loss(h, y, w, b, block_size=block_size))
 
-    shapes = [((examples, features), P()), ((classes, features), P("model", None))]
-    shapes += [((classes,), P("model")), ((examples,), P())]
+    shapes: list[tuple[tuple[int, ...], Any]] = [
+        ((examples, features), P()),
+        ((classes, features), P("model", None)),
+        ((classes,), P("model")),
+        ((examples,), P()),
+    ]
     dtypes = [np.float32] * 3 + [np.int32]
     with jax.set_mesh(mesh) if mesh_of_context else contextlib.nullcontext():
         arguments = [
