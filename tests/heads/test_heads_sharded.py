@@ -114,9 +114,9 @@ def mesh_of(kind: AxisType) -> jax.sharding.Mesh:
 @pytest.mark.parametrize(
     ("f", "spec"),
     [
-        (losses_and_gradients, P("d")),
+        pytest.param(losses_and_gradients, P("d"), marks=pytest.mark.slow),
         (losses_and_gradients, P(None, "d")),
-        (evaluations, P(None, "d")),
+        pytest.param(evaluations, P(None, "d"), marks=pytest.mark.slow),
     ],
     ids=["losses-rows", "losses-sequence", "evaluations-sequence"],
 )
