@@ -20,6 +20,7 @@ from softmax_variants.heads._arguments import (
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
 from softmax_variants.heads._linear import Normalizer, cross_entropy_once, linear_cross_entropy
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 Tail = tuple[ArrayLike, ArrayLike]
 _IGNORED, _INVALID = -1, -2  # ids that stand for an example without a loss, and one without a class
@@ -109,7 +110,9 @@ def adaptive_softmax_loss(
     shares = zipf_shares(tables.cutoffs[:-1], tables.cutoffs[-1])
     if tail_shares is not None:
         shares = as_shares(tail_shares, len(tables.tails))
-    return _losses(hidden, labels, tables, ignored, shares)
+    run = functools.partial(_losses, shares=shares)
+    loss: Array = over_devices(run, hidden, labels, tables, ignored, split=examples_of(hidden))
+    return loss
 
 
 def as_tables(

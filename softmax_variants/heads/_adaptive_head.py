@@ -16,6 +16,7 @@ from softmax_variants.heads._cutoffs import as_cutoffs, tail_widths
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
 from softmax_variants.heads._head import Params
 from softmax_variants.heads._parts import drawn, largest, logits, merged
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 @jax.tree_util.register_static
@@ -124,7 +125,8 @@ class AdaptiveSoftmax:
     def log_probs(self, params: Params, hidden: ArrayLike) -> Array:
         """The log-probabilities of all classes, [..., classes]."""
         hidden, tables = self._tables(params, hidden)
-        return _log_probs(hidden, tables)
+        found: Array = over_devices(_log_probs, hidden, tables, split=examples_of(hidden))
+        return found
 
     def top_k(self, params: Params, hidden: ArrayLike, k: int) -> tuple[Array, Array]:
         """The k most probable classes, best first: `(log_probs, ids)`.
@@ -134,13 +136,17 @@ class AdaptiveSoftmax:
         """
         k = as_count(k, "k", high=self.classes)
         hidden, tables = self._tables(params, hidden)
-        return _top_k(hidden, tables, k)
+        run = functools.partial(_top_k, k=k)
+        log_probs, ids = over_devices(run, hidden, tables, split=examples_of(hidden))
+        return log_probs, ids
 
     def sample(self, params: Params, hidden: ArrayLike, key: Array) -> Array:
         """A class of each example: from the head, and where that is a tail, from within it."""
         hidden, tables = self._tables(params, hidden)
         shares = self.tail_shares or zipf_shares(self.cutoffs, self.classes)
-        return _sample(hidden, tables, as_key(key), shares)
+        run = functools.partial(_sample, shares=shares)
+        ids: Array = over_devices(run, hidden, tables, as_key(key), split=examples_of(hidden))
+        return ids
 
     def _tables(self, params: Params, hidden: ArrayLike) -> tuple[Array, Tables]:
         check_shapes(params, self.shapes)

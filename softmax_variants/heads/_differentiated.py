@@ -19,6 +19,7 @@ from softmax_variants.heads._arguments import (
 )
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._linear import linear_cross_entropy
+from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.maps._softmax import log_softmax
 
@@ -128,7 +129,10 @@ def differentiated_softmax_loss(
     if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
         smoothing = per_row(label_smoothing, "label_smoothing", batch, high=1)
         smoothing = jnp.broadcast_to(smoothing.astype(jnp.float32), batch)
-    return _losses(hidden, labels, tables, ignored, smoothing, as_block_size(block_size))
+    run = functools.partial(_losses, block=as_block_size(block_size))
+    split = examples_of(hidden)
+    loss: Array = over_devices(run, hidden, labels, tables, ignored, smoothing, split=split)
+    return loss
 
 
 def as_tables(

@@ -14,6 +14,7 @@ from softmax_variants.heads._cutoffs import as_cutoffs
 from softmax_variants.heads._differentiated import Tables, as_tables, differentiated_softmax_loss
 from softmax_variants.heads._head import Params
 from softmax_variants.heads._parts import drawn, largest, logits, merged
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 @jax.tree_util.register_static
@@ -117,16 +118,23 @@ class DifferentiatedSoftmax:
 
     def log_probs(self, params: Params, hidden: ArrayLike) -> Array:
         """The log-probabilities of all classes, [..., classes]."""
-        return _log_probs(*self._tables(params, hidden))
+        hidden, tables = self._tables(params, hidden)
+        found: Array = over_devices(_log_probs, hidden, tables, split=examples_of(hidden))
+        return found
 
     def top_k(self, params: Params, hidden: ArrayLike, k: int) -> tuple[Array, Array]:
         """The k most probable classes, best first: `(log_probs, ids)`."""
         k = as_count(k, "k", high=self.classes)
-        return _top_k(*self._tables(params, hidden), k)
+        hidden, tables = self._tables(params, hidden)
+        run = functools.partial(_top_k, k=k)
+        log_probs, ids = over_devices(run, hidden, tables, split=examples_of(hidden))
+        return log_probs, ids
 
     def sample(self, params: Params, hidden: ArrayLike, key: Array) -> Array:
         """A class of each example: the largest score with Gumbel noise over all parts."""
-        return _sample(*self._tables(params, hidden), as_key(key))
+        hidden, tables = self._tables(params, hidden)
+        ids: Array = over_devices(_sample, hidden, tables, as_key(key), split=examples_of(hidden))
+        return ids
 
     def _tables(self, params: Params, hidden: ArrayLike) -> tuple[Array, Tables]:
         check_shapes(params, self.shapes)

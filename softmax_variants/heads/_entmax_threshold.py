@@ -1,5 +1,6 @@
 """Entmax's threshold over blocks of classes: Newton's method, every pass of which starts afresh."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -84,12 +85,19 @@ def solve(
 
 def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Array, Sums, Array]:
     """The largest score, the label's and the kept sums, and the largest scores of groups."""
-    zero = jnp.zeros(layer.hidden.shape[0], layer.dtype())
+    zero = jnp.zeros_like(layer.hidden, layer.dtype(), shape=layer.hidden.shape[:1])
 
     def groups(scores: Array) -> Array:
-        size = min(_GROUP, scores.shape[1])
-        whole = scores.shape[1] // size
-        return jnp.max(scores[:, : size * whole].reshape(scores.shape[0], size, whole), axis=1)
+        # Of one part, if it has enough: no device then needs the scores of others.
+        width = scores.shape[1] // layout.parts
+        size = min(_GROUP, width)
+        parts, whole = math.gcd(layout.parts, _GROUP // size), width // size
+        split = scores.reshape(zero.shape[0], parts, layout.parts // parts, width)
+        many, few = split[..., : size * whole], split[..., size * whole :]
+        best = jnp.max(many.reshape(*split.shape[:3], size, whole), axis=(1, 3))
+        if few.size:  # the largest score of all may be there
+            best = jnp.concatenate([best, jnp.max(few, axis=(1, 3))[..., None]], axis=-1)
+        return best.reshape(zero.shape[0], -1)
 
     def step(carry: Any, index: Array | None) -> tuple[Any, Array]:
         best, mass, count, label, rest = carry

@@ -14,6 +14,7 @@ from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
 from softmax_variants.heads._decisions import dot, plus, softplus
 from softmax_variants.heads._hierarchical_classes import all_classes
+from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._tree import Paths, Tree, in_range
 
@@ -69,7 +70,9 @@ def hierarchical_softmax_loss(
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
     y = as_labels(labels, h.shape[:-1])
-    return _loss(h, y, w, b, tree, as_mask(where, y.shape))
+    mask = as_mask(where, y.shape)
+    loss: Array = over_devices(_loss, h, y, w, b, tree, mask, split=examples_of(h))
+    return loss
 
 
 def hierarchical_log_probs(
@@ -108,7 +111,8 @@ def hierarchical_log_probs(
       <https://proceedings.mlr.press/r5/morin05a.html>`_, 2005.
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
-    return _log_probs(h, w, b, tree)
+    found: Array = over_devices(_log_probs, h, w, b, tree, split=examples_of(h))
+    return found
 
 
 def hierarchical_top_k(
@@ -155,7 +159,9 @@ def hierarchical_top_k(
       2008.
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
-    return _top_k(h, w, b, tree, as_count(k, "k", high=tree.classes))
+    run = functools.partial(_top_k, k=as_count(k, "k", high=tree.classes))
+    log_probs, ids = over_devices(run, h, w, b, tree, split=examples_of(h))
+    return log_probs, ids
 
 
 def hierarchical_sample(
@@ -198,7 +204,8 @@ def hierarchical_sample(
       <https://proceedings.mlr.press/r5/morin05a.html>`_, 2005.
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
-    return _sample(as_key(key), h, w, b, tree)
+    ids: Array = over_devices(_sample, as_key(key), h, w, b, tree, split=examples_of(h))
+    return ids
 
 
 def as_layer(
@@ -361,5 +368,5 @@ def _sample(key: Array, h: Array, w: Array, b: Array | None, tree: Tree) -> Arra
         right = (drawn >= jax.nn.sigmoid(scores)).astype(jnp.int32)
         return jnp.where(vertex < tree.classes, vertex, tree.children[node, right])
 
-    root = jnp.full(batch, tree.classes, jnp.int32)
+    root = jnp.full_like(h, tree.classes, jnp.int32, shape=batch)
     return lax.fori_loop(0, tree.depth, step, root)

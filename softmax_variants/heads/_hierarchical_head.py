@@ -21,6 +21,7 @@ from softmax_variants.heads._hierarchical import (
     loss_of_paths,
     paths_of,
 )
+from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._tree import Paths, Tree
 
 
@@ -95,7 +96,9 @@ class HierarchicalSoftmax:
     def log_prob(self, params: Params, hidden: ArrayLike, labels: ArrayLike) -> Array:
         """The log-probability of each label, from its path alone."""
         h, w, b = as_layer(hidden, *self._of(params), self.tree)
-        return log_prob_of_labels(h, as_labels(labels, h.shape[:-1]), w, b, self.tree)
+        y = as_labels(labels, h.shape[:-1])
+        found: Array = over_devices(log_prob_of_labels, h, y, w, b, self.tree, split=examples_of(h))
+        return found
 
     def log_probs(self, params: Params, hidden: ArrayLike) -> Array:
         """The log-probabilities of all classes."""

@@ -12,14 +12,15 @@ from softmax_variants._typing import Array, ArrayLike
 from softmax_variants.heads._arguments import as_block_size, per_row
 from softmax_variants.heads._blocks import Block, Change, Known, Layer, Layout
 from softmax_variants.heads._linear_targets import (
+    Inputs,
     Problem,
     answered,
-    as_problem,
+    as_inputs,
     entropy_terms,
     expected,
     weighed,
 )
-from softmax_variants.heads._sharding import layout_of, over_devices
+from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._sums import Row, Sums, far_below, fold, tangent_of_sums
 
 
@@ -125,7 +126,7 @@ def linear_cross_entropy(
       <https://arxiv.org/abs/2411.09009>`_, 2024; Milakov and Gimelshein, `Online normalizer
       calculation for softmax <https://arxiv.org/abs/1805.02867>`_, 2018.
     """
-    problem, batch = as_problem(
+    inputs = as_inputs(
         hidden,
         labels,
         weight,
@@ -138,20 +139,24 @@ def linear_cross_entropy(
     )
     penalty: Array | None = None
     if not (isinstance(z_loss, float | int) and z_loss == 0):
-        penalty = per_row(z_loss, "z_loss", batch)
-        penalty = jnp.broadcast_to(penalty.astype(problem.layer.dtype()), batch).reshape(-1)
-    layout = layout_of(problem, as_block_size(block_size))
-    loss, log_normalizer = over_devices(_losses, problem, penalty, layout=layout)
-    loss, log_normalizer = loss.reshape(batch), log_normalizer.reshape(batch)
+        penalty = per_row(z_loss, "z_loss", inputs.batch)
+    layout = inputs.layout(as_block_size(block_size))
+    run = functools.partial(_losses, ignore_index=ignore_index, layout=layout)
+    loss, log_normalizer = over_devices(run, inputs, penalty, split=examples_of(inputs.hidden))
     return (loss, log_normalizer) if return_log_normalizer else loss
 
 
-@functools.partial(jax.jit, static_argnames=("layout",))
-def _losses(problem: Problem, penalty: Array | None, layout: Layout) -> tuple[Array, Array]:
-    """The losses and the log-normalizers."""
+@functools.partial(jax.jit, static_argnames=("ignore_index", "layout"))
+def _losses(
+    inputs: Inputs, penalty: Array | None, ignore_index: int | None, layout: Layout
+) -> tuple[Array, Array]:
+    """The losses and the log-normalizers, [...]."""
+    problem = inputs.problem(ignore_index)
     smooth = problem.weighing.smoothing is not None
     top, sums = softmax_sums(problem.layer, problem.known, layout, smooth)
-    return _finished(problem, penalty, top, sums, layout)
+    penalty = None if penalty is None else inputs.of_examples(penalty)
+    loss, log_normalizer = _finished(problem, penalty, top, sums, layout)
+    return loss.reshape(inputs.batch), log_normalizer.reshape(inputs.batch)
 
 
 def _finished(
@@ -192,7 +197,7 @@ def cross_entropy_once(
     Given the log-normalizers of an earlier call it does not go through the classes again, and has
     the same derivative.
     """
-    problem, _ = as_problem(
+    inputs = as_inputs(
         hidden,
         ids,
         weight,
@@ -203,14 +208,14 @@ def cross_entropy_once(
         class_weights=None,
         ignore_index=ignore_index,
     )
-    layout = layout_of(problem, None)
-    return over_devices(_losses_once, problem, normalizer, layout=layout)
+    return _losses_once(inputs, normalizer, ignore_index, inputs.layout(None))
 
 
-@functools.partial(jax.jit, static_argnames=("layout",))
+@functools.partial(jax.jit, static_argnames=("ignore_index", "layout"))
 def _losses_once(
-    problem: Problem, normalizer: Normalizer | None, layout: Layout
+    inputs: Inputs, normalizer: Normalizer | None, ignore_index: int, layout: Layout
 ) -> tuple[Array, Normalizer]:
+    problem = inputs.problem(ignore_index)
     if normalizer is None:
         top, sums = softmax_sums(problem.layer, problem.known, layout, False)
     else:
@@ -238,7 +243,7 @@ def softmax_sums(layer: Layer, known: Known, layout: Layout, kept: bool) -> tupl
     has the derivative of its second part.
     """
     dtype = layer.dtype()
-    zero = jnp.zeros(layer.hidden.shape[0], dtype)
+    zero = jnp.zeros_like(layer.hidden, dtype, shape=layer.hidden.shape[:1])
 
     def step(carry: tuple[Array, Array, Array, Sums], index: Array | None) -> Any:
         best, mass, count, sums = carry

@@ -60,8 +60,10 @@ def fold(
     def body(carry: Any, index: Array) -> tuple[Any, None]:
         return step(carry, index), None
 
+    # What is left over comes first: what the loop then adds to is its own.
+    start = step(start, None) if layout.rest else start
     carry, _ = lax.scan(body, start, jnp.arange(layout.count, dtype=jnp.int32))
-    return step(carry, None) if layout.rest else carry
+    return carry
 
 
 def change_of_sums(

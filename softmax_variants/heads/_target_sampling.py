@@ -14,6 +14,7 @@ from softmax_variants._validation import as_count, as_mask
 from softmax_variants.heads._arguments import as_floating, as_hidden
 from softmax_variants.heads._gathered import as_class_ids, take
 from softmax_variants.heads._linear import linear_cross_entropy
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 class TargetPartition(NamedTuple):
@@ -181,8 +182,11 @@ def target_sampled_softmax_loss(
             f"subset must have shape (size,) of at most {classes} distinct classes, got "
             f"{chosen.shape}"
         )
-    rising, mask = _known_to_rise(chosen, classes), as_mask(where, batch)
-    return _losses(hidden, ids, weight, bias, as_class_ids(chosen, classes), mask, rising)
+    rising, known = _known_to_rise(chosen, classes), as_class_ids(chosen, classes)
+    mask, split = as_mask(where, batch), examples_of(hidden)
+    losses = functools.partial(_losses, rising=rising)
+    loss: Array = over_devices(losses, hidden, ids, weight, bias, known, mask, split=split)
+    return loss
 
 
 def _known_to_rise(subset: Array, classes: int) -> bool:
