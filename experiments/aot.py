@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.base_config import BaseConfig
 from experiments.collectives import collectives_of, dtypes_of, totals
+from experiments.engine.config import EngineConfig
+from experiments.engine.step import TrainingStep, training_steps
 from experiments.errors import UserError, did_you_mean
 from experiments.measured import Record, layout, write_json_lines
 from experiments.overrides import Parser, add_overrides
-from experiments.steps import TrainingStep, training_steps
 from experiments.tpu_topologies import CHIPS, Topology, expect_libtpu, parse_topology, topology_of
 
 GIB, MIB = 2**30, 2**20
@@ -29,7 +29,7 @@ _NEEDED = re.compile(r"\((?P<needed>[\d.]+)(?P<unit>[KMGT]?)\) exceeds")
 _UNITS = {"": 1, "K": 2**10, "M": MIB, "G": GIB, "T": 2**40}
 
 
-def parser(kind: type[BaseConfig]) -> ArgumentParser:
+def parser(kind: type[EngineConfig]) -> ArgumentParser:
     """Returns the parser of the command for the configs of an experiment."""
     found = Parser(
         prog="python -m experiments aot",
@@ -68,7 +68,7 @@ def parser(kind: type[BaseConfig]) -> ArgumentParser:
     return found
 
 
-def run(config: BaseConfig, arguments: Namespace) -> int:
+def run(config: EngineConfig, arguments: Namespace) -> int:
     """Compiles, prints and writes; returns 1 where a step is refused, and not for its memory."""
     parse_topology(arguments.topology)
     expect_libtpu()
@@ -248,7 +248,7 @@ def _chosen(steps: list[TrainingStep], text: str) -> list[TrainingStep]:
     return chosen
 
 
-def _machine(config: BaseConfig, topology: Topology) -> Record:
+def _machine(config: EngineConfig, topology: Topology) -> Record:
     from experiments import environment
 
     return {

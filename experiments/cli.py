@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments import distributed
-from experiments.base_config import BaseConfig
 from experiments.config_files import load_config
 from experiments.digits.config import DigitsConfig
 from experiments.distributed import DistributedConfig
@@ -115,7 +114,7 @@ def _dispatch(arguments: list[str]) -> int:
     return 0
 
 
-def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
+def _compare_parser(kind: type[EngineConfig]) -> ArgumentParser:
     parser = _config_parser(
         "compare",
         "Trains every contender of a config, compares them, and writes a report.",
@@ -131,27 +130,26 @@ def _compare_parser(kind: type[BaseConfig]) -> ArgumentParser:
     return parser
 
 
-def _train_parser(kind: type[BaseConfig]) -> ArgumentParser:
+def _train_parser(kind: type[EngineConfig]) -> ArgumentParser:
     description = "Trains one variant of a config, without tuning, and saves as it goes."
     parser = _config_parser("train", description, "runs/CONFIG-train", kind)
-    if issubclass(kind, EngineConfig):
-        parser.add_argument(
-            "--variant",
-            metavar="NAME",
-            help="what is trained [a name that `list` prints; default: the first]",
-        )
-        parser.add_argument(
-            "--learning-rate",
-            type=float,
-            metavar="NUMBER",
-            help="its learning rate [a number; default: the middle of the config's range]",
-        )
+    parser.add_argument(
+        "--variant",
+        metavar="NAME",
+        help="what is trained [a name that `list` prints; default: the first]",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="NUMBER",
+        help="its learning rate [a number; default: the middle of the config's range]",
+    )
     add_overrides(parser, kind)
     return parser
 
 
 def _config_parser(
-    command: str, description: str, default: str, kind: type[BaseConfig]
+    command: str, description: str, default: str, kind: type[EngineConfig]
 ) -> ArgumentParser:
     parser = Parser(
         prog=f"python -m experiments {command}",
@@ -163,8 +161,7 @@ def _config_parser(
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"the run directory [path; default: {default}]"
     )
-    if issubclass(kind, EngineConfig):
-        add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
+    add_overrides(parser, DistributedConfig, "several processes", _SEVERAL)
     return parser
 
 
@@ -233,11 +230,11 @@ def _compare(given: list[str]) -> int:
     config, arguments = _configured(given, _compare_parser)
     path = arguments.out or Path("runs") / arguments.config.stem
     # jax takes seconds to import, which a mistyped flag should not have to wait for.
+    from experiments.engine.comparison import compare
     from experiments.progress import Display
-    from experiments.running import compare
 
     display = Display()
-    if not compare(config, path, display, arguments.retry_failed):
+    if not compare(config.with_reference(), path, display, arguments.retry_failed):
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
     return _write(path)
 
@@ -245,16 +242,14 @@ def _compare(given: list[str]) -> int:
 def _train(given: list[str]) -> int:
     config, arguments = _loaded(given, _train_parser)
     path = arguments.out or Path("runs") / f"{arguments.config.stem}-train"
-    config = _of_one(config, arguments) if isinstance(config, EngineConfig) else config
+    config = _of_one(config, arguments)
+    from experiments.engine.comparison import train
     from experiments.progress import Display
-    from experiments.running import train
 
     display = Display()
-    trained, tables = train(config, path, display)
-    if not trained:
+    if not train(config, path, display):
         display.note(f"{path} is finished: nothing was trained; remove it to start again")
-    if distributed.is_writer():
-        _print_tables(tables)
+    _write(path)
     if isinstance(config, ShakespeareConfig) and distributed.is_writer():
         print(f"write text with: python -m experiments sample {path}")
     return 0
@@ -292,20 +287,20 @@ def _of_one(config: EngineConfig, arguments: Namespace) -> EngineConfig:
 
 
 def _configured(
-    given: list[str], parser_of: Callable[[type[BaseConfig]], ArgumentParser]
-) -> tuple[BaseConfig, Namespace]:
+    given: list[str], parser_of: Callable[[type[EngineConfig]], ArgumentParser]
+) -> tuple[EngineConfig, Namespace]:
     """Returns the config of a file with the overrides of the command line, and all arguments."""
     config, arguments = _loaded(given, parser_of)
     return dataclasses.replace(config, **given_overrides(arguments, type(config))), arguments
 
 
 def _loaded(
-    given: list[str], parser_of: Callable[[type[BaseConfig]], ArgumentParser]
-) -> tuple[BaseConfig, Namespace]:
+    given: list[str], parser_of: Callable[[type[EngineConfig]], ArgumentParser]
+) -> tuple[EngineConfig, Namespace]:
     """Returns the config of a file as it stands there, and all arguments."""
     # Which flags there are depends on the config, so that it is loaded before they are read.
     named = next((Path(text) for text in given if text.endswith(".py")), None)
-    config: BaseConfig = DigitsConfig() if named is None else load_config(named)
+    config: EngineConfig = DigitsConfig() if named is None else load_config(named)
     arguments = parser_of(type(config)).parse_args(given)
     # Before anything starts jax's devices, as the task of an experiment may.
     distributed.initialize(DistributedConfig(**given_overrides(arguments, DistributedConfig)))
@@ -314,9 +309,14 @@ def _loaded(
 
 def _sample(arguments: Namespace) -> int:
     request = SampleConfig(**given_overrides(arguments, SampleConfig))
-    from experiments.running import sample
+    from experiments.run_directory import read_config
+    from experiments.shakespeare.writing import sample
 
-    for piece in sample(arguments.run, request):
+    config = read_config(arguments.run)
+    if not isinstance(config, ShakespeareConfig):
+        whose = f"{arguments.run} is a run on {config.experiment}"
+        raise UserError(f"{whose}, expected one of a language model")
+    for piece in sample(arguments.run, config, request):
         print(piece, end="", flush=True)
     print()
     return 0
@@ -354,7 +354,7 @@ def _report_runs(arguments: Namespace) -> int:
     if len(runs) == 1 and out is not None:
         raise UserError("--out: expected several runs; the report of one run goes into its own")
     if arguments.tensorboard:
-        from experiments.running import write_event_files
+        from experiments.engine.event_files import write_event_files
 
         for run in runs:
             print(f"event files: {write_event_files(run)}")
@@ -369,9 +369,9 @@ def _report_runs(arguments: Namespace) -> int:
 
 
 def _write(path: Path) -> int:
-    from experiments.running import write_report
+    from experiments.engine.report import write_report
 
-    tables = write_report(path)
+    tables = distributed.on_writer(lambda: write_report(path))
     if distributed.is_writer():
         _print_tables(tables)
         print(f"report: {path / 'report.html'}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bandit.config import BanditConfig
-from experiments.base_config import BaseConfig, field_types
+from experiments.base_config import field_types
 from experiments.digits.config import DigitsConfig
 from experiments.engine.config import EngineConfig
 from experiments.errors import UserError, did_you_mean
@@ -17,15 +17,15 @@ from experiments.shakespeare.config import ShakespeareConfig
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
-EXPERIMENTS: dict[str, type[BaseConfig]] = {
+EXPERIMENTS: dict[str, type[EngineConfig]] = {
     kind.experiment: kind
     for kind in (DigitsConfig, WordsConfig, BanditConfig, VaeConfig, ShakespeareConfig)
 }
 
 
-def from_json(fields: dict[str, Any]) -> BaseConfig:
+def from_json(fields: dict[str, Any]) -> EngineConfig:
     """Returns the config that `to_json` wrote; a field that it does not know is a UserError."""
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     name = values.pop("experiment", DigitsConfig.experiment)
     if values.pop("engine", False):
         # What a report reads besides the fields.
@@ -46,7 +46,7 @@ def from_json(fields: dict[str, Any]) -> BaseConfig:
     return EXPERIMENTS[name](**values)
 
 
-def load_config(path: Path) -> BaseConfig:
+def load_config(path: Path) -> EngineConfig:
     """Imports a configuration file and returns what its `get_config()` returns."""
     if not path.is_file():
         near = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
@@ -56,7 +56,7 @@ def load_config(path: Path) -> BaseConfig:
         config = _import_file(path).get_config()
     except Exception as error:
         raise UserError(f"{path}: {_explain(error, path)}") from error
-    if not isinstance(config, BaseConfig):
+    if not isinstance(config, EngineConfig):
         known = " or a ".join(kind.__name__ for kind in EXPERIMENTS.values())
         raise UserError(
             f"{path}: get_config() has to return a {known}, got {type(config).__name__}"

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 from experiments.base_config import BaseConfig, differing_fields, to_json
 from experiments.config_files import EXPERIMENTS, from_json
 from experiments.distributed import any_process, from_writer, on_writer
+from experiments.engine.config import EngineConfig
 from experiments.errors import UserError, disk_errors
 
 Record = dict[str, Any]
@@ -84,7 +85,7 @@ class RunDirectory(Generic[_Config]):
             self._metrics.close()
 
 
-def read_config(path: Path) -> BaseConfig:
+def read_config(path: Path) -> EngineConfig:
     """Returns the config of a run."""
     if not (path / CONFIG).is_file():
         raise UserError(f"{str(path)!r} is not a run: it has no {CONFIG}")

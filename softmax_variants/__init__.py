@@ -23,6 +23,7 @@ from softmax_variants.heads._differentiated import (
 from softmax_variants.heads._differentiated_head import (
     DifferentiatedSoftmax as DifferentiatedSoftmax,
 )
+from softmax_variants.heads._head import Head as Head
 from softmax_variants.heads._hierarchical import hierarchical_log_probs as hierarchical_log_probs
 from softmax_variants.heads._hierarchical import hierarchical_sample as hierarchical_sample
 from softmax_variants.heads._hierarchical import (

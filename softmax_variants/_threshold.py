@@ -262,6 +262,15 @@ def solve_closed(rows: Rows, exponent: int) -> Solution:
     return solve(Closed(exponent), rows, start, live)
 
 
+def less_one(alpha: Array) -> Array:
+    """`alpha - 1`, and where that is 0 a number so small that entmax is softmax to the last bit.
+
+    It has no derivative for alpha at 1: what depends on one takes `alpha - 1` itself.
+    """
+    eps = alpha - 1
+    return jnp.where(eps == 0, float(jnp.finfo(eps.dtype).eps) ** 2, eps)
+
+
 class Power(NamedTuple):
     """The outputs of entmax: `p = (base + (alpha-1) * y + offset)^(1/(alpha-1))`, 0 below 0.
 
@@ -275,9 +284,7 @@ class Power(NamedTuple):
 
     @classmethod
     def of(cls, alpha: Array) -> "Power":
-        eps = alpha - 1
-        # At alpha = 1 a power of two small enough to be exactly softmax to rounding.
-        eps = jnp.where(jnp.abs(eps) < 2.0**-40, 2.0**-40, eps)
+        eps = less_one(alpha)
         return cls(eps, (eps < 0.2).astype(eps.dtype))
 
     def start(self) -> Array:

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,26 @@ import numpy as np
 from softmax_variants._typing import Array, ArrayLike, Axis
 
 
+def as_array(value: ArrayLike | Sequence[ArrayLike], name: str) -> Array:
+    """Converts what an array can be made of; what cannot is refused by name."""
+    try:
+        return jnp.asarray(value)
+    except OverflowError:
+        raise ValueError(
+            f"{name} holds an integer that its dtype cannot, got {_described(value)}"
+        ) from None
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be an array of numbers, got {_described(value)}") from None
+
+
+def _described(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
 def as_logits(logits: ArrayLike, name: str = "logits") -> Array:
     """Converts to a real floating array; integers and booleans as in `jax.nn.softmax`."""
-    array = jnp.asarray(logits)
+    array = as_array(logits, name)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
     if jnp.issubdtype(array.dtype, jnp.floating):
@@ -47,7 +65,7 @@ def as_mask(where: ArrayLike | None, shape: tuple[int, ...], name: str = "where"
     """Checks a boolean mask that broadcasts to `shape`; `None` keeps everything."""
     if where is None:
         return None
-    mask = jnp.asarray(where)
+    mask = as_array(where, name)
     if mask.dtype != jnp.bool_:
         raise TypeError(f"{name} must be boolean (True keeps), got dtype {mask.dtype}")
     check_broadcastable(mask.shape, shape, name)
@@ -67,7 +85,7 @@ def check_broadcastable(shape: tuple[int, ...], target: tuple[int, ...], name: s
 
 
 def as_parameter(
-    value: ArrayLike,
+    value: ArrayLike | Sequence[ArrayLike],
     name: str,
     *,
     low: float = -math.inf,
@@ -77,14 +95,15 @@ def as_parameter(
 ) -> Array:
     """Converts a real parameter; values known at trace time must lie in the stated interval.
 
-    Traced values cannot be checked here: kernels answer those outside the interval with NaN.
+    Traced values, and those that are on other processes' devices too, cannot be checked here:
+    kernels answer those outside the interval with NaN.
     """
     if not isinstance(value, jax.Array | np.ndarray | np.generic | int | float | list | tuple):
         raise TypeError(f"{name} must be a real number or an array, got {type(value).__name__}")
-    array = jnp.asarray(value)
+    array = as_array(value, name)
     if array.dtype == jnp.bool_ or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
-    if not isinstance(array, jax.core.Tracer):
+    if not isinstance(array, jax.core.Tracer) and array.is_fully_addressable:
         values = np.asarray(array, dtype=np.float64)
         below = values <= low if low_open else values < low
         above = values >= high if high_open else values > high
@@ -109,6 +128,34 @@ def as_count(value: int, name: str, *, low: int = 1, high: int | None = None) ->
         expected = f"at least {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be {expected}, got {count}")
     return count
+
+
+def as_ignore_index(value: int | None, name: str = "ignore_index") -> int | None:
+    """Checks a static class id, an integer of Python or NumPy; any size, and no boolean."""
+    if value is None:
+        return None
+    expected = f"{name} must be a static integer or None"
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{expected}, got bool")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{expected}, got {type(value).__name__}") from None
+
+
+def as_flag(value: bool, name: str) -> bool:
+    """Checks a static boolean, Python's or NumPy's."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a static Python bool, got {type(value).__name__}")
+    return bool(value)
+
+
+def equals_id(ids: Array, value: int) -> Array:
+    """Where ids are `value`, which their dtype may not even hold."""
+    info = jnp.iinfo(ids.dtype)
+    if not int(info.min) <= value <= int(info.max):
+        return jnp.zeros(ids.shape, bool)
+    return ids == jnp.asarray(value, ids.dtype)
 
 
 def as_key(key: Array, name: str = "key") -> Array:

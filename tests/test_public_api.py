@@ -1,11 +1,12 @@
 """The flat public API: every name is there, documented, and ordered as its family is."""
 
+import ast
 import doctest
 import inspect
 import operator
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,7 @@ FUNCTIONS = (
 )
 
 CLASSES = (
+    "Head",
     "FullSoftmax",
     "LinearEntmax",
     "SampledSoftmax",
@@ -130,6 +132,7 @@ ROWS = (
     "rows.take",
     "rows.value_and_grad",
 )
+ROWS_CLASSES = ("rows.Plan", "rows.ReadsRows", "rows.RowGradient")
 
 # What each family's positional arguments are, in this order; all others are keywords.
 POSITIONAL = {
@@ -210,6 +213,43 @@ def test_every_argument_and_result_has_a_type(name: str) -> None:
 def test_the_key_of_a_random_map_is_not_optional(name: str) -> None:
     parameter = inspect.signature(function(name)).parameters["key"]
     assert parameter.default is parameter.empty
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """What a user reads: the docstrings of all modules and of what they define, and the pages."""
+    root = Path(__file__).parents[1]
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        yield page.name, page.read_text()
+    for path in sorted((root / "softmax_variants").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node)
+                name = getattr(node, "name", "")
+                yield f"{path.relative_to(root)}:{name}", text or ""
+
+
+def test_examples_import_public_names_alone() -> None:
+    """But for what says how a variant is added to the package itself."""
+    private = re.compile(r"(?:import|from) softmax_variants[\w.]*\._|import _\w")
+    found = [name for name, text in documented() if private.search(text)]
+    assert found == ["adding_a_variant.md"]
+
+
+@pytest.mark.parametrize("name", ROWS_CLASSES)
+def test_a_class_of_rows_is_public(name: str) -> None:
+    assert inspect.getdoc(function(name))
+
+
+def test_every_output_layer_is_a_head() -> None:
+    offered = {name for name in vars(sv.Head) if not name.startswith("_")}
+    assert offered == {"init", "loss", "log_prob", "log_probs", "top_k", "sample"}
+    layers = [name for name in public_names() if offered <= set(dir(getattr(sv, name)))]
+    assert len(layers) == 11, "ten output layers, and the protocol"
+    for name in layers:
+        for method in offered:
+            wanted = inspect.signature(getattr(sv.Head, method)).parameters
+            found = inspect.signature(getattr(getattr(sv, name), method)).parameters
+            assert list(found) == list(wanted), (name, method)
 
 
 def test_rows_has_no_other_public_function() -> None:

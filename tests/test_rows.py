@@ -130,6 +130,24 @@ def test_catch_up_is_dense(name: str, rng: np.random.Generator) -> None:
         np.testing.assert_allclose(x, np.broadcast_to(y, x.shape), rtol=1e-5, atol=2e-6)
 
 
+GATHERING = {
+    "MultiSteps": optax.MultiSteps(optax.sgd(0.1), 3),
+    "apply_every": optax.chain(optax.apply_every(3), optax.sgd(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", GATHERING)
+def test_what_gathers_gradients_is_dense_if_caught_up(name: str, rng: np.random.Generator) -> None:
+    """In the mode "lazy" a row keeps what it has gathered until an applying step reads it."""
+    table, (ids, gradients) = table_of(rng), batches(rng)
+    want = dense_steps(GATHERING[name], table, ids, gradients)[-1].table
+    opt = rows.lazy(GATHERING[name], mode="catch_up")
+    got, _ = jax.jit(opt.catch_up)(*row_steps(opt, table, ids, gradients))
+    assert_trees_close(got, want)
+    got, _ = row_steps(rows.lazy(GATHERING[name]), table, ids, gradients)
+    assert np.abs(np.asarray(got - want)).max() > 1e-2
+
+
 def test_catching_up_before_reading_trains_as_dense_does(rng: np.random.Generator) -> None:
     """Gradients that depend on the rows, so that reading a stale one would show."""
     table, (ids, targets) = table_of(rng), batches(rng)
@@ -262,6 +280,12 @@ def test_a_tree_of_tables_is_each_table_for_itself(rng: np.random.Generator) -> 
 def test_a_transform_that_reads_other_rows_is_refused(transform: Any) -> None:
     with pytest.raises(ValueError, match="the gradient of one row changed the update of another"):
         jax.jit(rows.lazy(transform).init)(jnp.ones((5, 2)))
+
+
+@pytest.mark.parametrize("mode", ["lazy", "catch_up"])
+def test_a_transform_that_draws_is_refused(mode: Any) -> None:
+    with pytest.raises(ValueError, match=r"transform must draw nothing, but its state\.rng_key"):
+        rows.lazy(optax.add_noise(0.1, 0.1, jax.random.key(0)), mode).init(jnp.ones((5, 2)))
 
 
 def test_a_state_of_another_shape_is_refused_by_name() -> None:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from experiments.engine import report_tables, side_by_side, tables
 from experiments.engine.columns import is_timed
-from experiments.engine.config import EngineConfig
 from experiments.engine.drawings import Drawings, draw
 from experiments.engine.extras import Part
 from experiments.engine.method import method_of, training_of
@@ -111,11 +110,8 @@ def write_report(path: Path) -> list[str]:
 
 def parts_of(path: Path) -> list[Part]:
     """Returns what the experiment of a run adds to its report."""
-    config = read_config(path)
-    if not isinstance(config, EngineConfig):
-        raise UserError(f"{path} is a run on {config.experiment}, expected one of the engine")
     blocks, _ = read_numbered(path / METRICS)
-    return list(config.parts(summarise(read_json(path / CONFIG), blocks), blocks))
+    return list(read_config(path).parts(summarise(read_json(path / CONFIG), blocks), blocks))
 
 
 def report_runs(paths: Sequence[Path], out: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """One training step of each variant of an experiment of the engine, for the seeds of one step."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +15,29 @@ from experiments.engine.programs import State, factors_of, first_state, stack, s
 from experiments.engine.rule import rule_of
 from experiments.engine.task import Batch, Task, Variant
 from experiments.engine.training import models_of
-from experiments.steps import TrainingStep
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingStep:
+    """One step of one contender.
+
+    Attributes:
+      name: What the experiment calls its contender, or what several have in common.
+      function: Returns a tuple, which begins with what replaces the donated argument.
+      arguments: The shapes and dtypes of its arguments.
+      make_arguments: Makes the arguments of a first step; donated ones serve once.
+      donate: The numbers of the arguments whose memory the step may use again.
+      examples: How many examples a step takes, for all models that it trains.
+      batch: The numbers of the arguments whose leaves lead with the axis of the examples.
+    """
+
+    name: str
+    function: Callable[..., tuple[Any, ...]]
+    arguments: tuple[Any, ...]
+    make_arguments: Callable[[], tuple[Any, ...]]
+    donate: tuple[int, ...]
+    examples: int
+    batch: tuple[int, ...]
 
 
 def training_steps(config: EngineConfig) -> list[TrainingStep]:

@@ -14,6 +14,7 @@ from softmax_variants._pytrees import register_pytree
 from softmax_variants._typing import Array, ArrayLike, DTypeLike
 from softmax_variants._validation import (
     as_count,
+    as_flag,
     as_logits,
     as_parameter,
     check_broadcastable,
@@ -162,8 +163,7 @@ def as_visibility(
     local_window_size: Window | None = None,
 ) -> Visibility:
     """The rule for scores of `shape`, [..., N, T, S], from a checked mask and what else limits."""
-    if not isinstance(is_causal, bool | np.bool_):
-        raise TypeError(f"is_causal must be a static Python bool, got {type(is_causal).__name__}")
+    is_causal = as_flag(is_causal, "is_causal")
     return Visibility(
         mask,
         _as_lengths(query_seq_lengths, "query_seq_lengths", shape[:-3]),

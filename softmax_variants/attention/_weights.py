@@ -42,10 +42,10 @@ class Kind:
         return self.exponent != 0
 
     def eps(self, alpha: Array | None) -> Array | float:
-        """`alpha - 1`, never exactly 0 for an array."""
+        """`alpha - 1`, which alpha moves at exactly 1 as well."""
         if self.exponent is None:
             assert alpha is not None
-            return Power.of(alpha).eps
+            return alpha - 1
         return 1 / self.exponent if self.exponent else 0.0
 
 

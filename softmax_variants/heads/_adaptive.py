@@ -13,12 +13,14 @@ from softmax_variants.heads._arguments import (
     as_floating,
     as_hidden,
     as_id_labels,
+    as_rows,
     as_shares,
     ignored_ids,
 )
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
 from softmax_variants.heads._linear import Normalizer, cross_entropy_once, linear_cross_entropy
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 Tail = tuple[ArrayLike, ArrayLike]
 _IGNORED, _INVALID = -1, -2  # ids that stand for an example without a loss, and one without a class
@@ -108,7 +110,9 @@ def adaptive_softmax_loss(
     shares = zipf_shares(tables.cutoffs[:-1], tables.cutoffs[-1])
     if tail_shares is not None:
         shares = as_shares(tail_shares, len(tables.tails))
-    return _losses(hidden, labels, tables, ignored, shares)
+    run = functools.partial(_losses, shares=shares)
+    loss: Array = over_devices(run, hidden, labels, tables, ignored, split=examples_of(hidden))
+    return loss
 
 
 def as_tables(
@@ -152,7 +156,7 @@ def _losses(
     shares: tuple[float, ...],
 ) -> Array:
     batch = hidden.shape[:-1]
-    rows, ids = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+    rows, ids = as_rows(hidden), labels.reshape(-1)
     cutoffs = tables.cutoffs
     valid = ids >= 0
     if cutoffs[-1] <= int(jnp.iinfo(ids.dtype).max):

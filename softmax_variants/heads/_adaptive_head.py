@@ -11,11 +11,12 @@ from jax import lax
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
 from softmax_variants.heads._adaptive import Tables, adaptive_softmax_loss, as_tables, project
-from softmax_variants.heads._arguments import as_shares
+from softmax_variants.heads._arguments import as_rows, as_shares
 from softmax_variants.heads._cutoffs import as_cutoffs, tail_widths
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
 from softmax_variants.heads._head import Params
 from softmax_variants.heads._parts import drawn, largest, logits, merged
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 @jax.tree_util.register_static
@@ -124,7 +125,8 @@ class AdaptiveSoftmax:
     def log_probs(self, params: Params, hidden: ArrayLike) -> Array:
         """The log-probabilities of all classes, [..., classes]."""
         hidden, tables = self._tables(params, hidden)
-        return _log_probs(hidden, tables)
+        found: Array = over_devices(_log_probs, hidden, tables, split=examples_of(hidden))
+        return found
 
     def top_k(self, params: Params, hidden: ArrayLike, k: int) -> tuple[Array, Array]:
         """The k most probable classes, best first: `(log_probs, ids)`.
@@ -134,13 +136,17 @@ class AdaptiveSoftmax:
         """
         k = as_count(k, "k", high=self.classes)
         hidden, tables = self._tables(params, hidden)
-        return _top_k(hidden, tables, k)
+        run = functools.partial(_top_k, k=k)
+        log_probs, ids = over_devices(run, hidden, tables, split=examples_of(hidden))
+        return log_probs, ids
 
     def sample(self, params: Params, hidden: ArrayLike, key: Array) -> Array:
         """A class of each example: from the head, and where that is a tail, from within it."""
         hidden, tables = self._tables(params, hidden)
         shares = self.tail_shares or zipf_shares(self.cutoffs, self.classes)
-        return _sample(hidden, tables, as_key(key), shares)
+        run = functools.partial(_sample, shares=shares)
+        ids: Array = over_devices(run, hidden, tables, as_key(key), split=examples_of(hidden))
+        return ids
 
     def _tables(self, params: Params, hidden: ArrayLike) -> tuple[Array, Tables]:
         check_shapes(params, self.shapes)
@@ -175,18 +181,18 @@ def check_shapes(params: Params, shapes: dict[str, tuple[int, ...]]) -> None:
 
 @jax.jit
 def _log_probs(hidden: Array, tables: Tables) -> Array:
-    rows, shortlist = hidden.reshape(-1, hidden.shape[-1]), tables.cutoffs[0]
+    rows, shortlist = as_rows(hidden), tables.cutoffs[0]
     head = jax.nn.log_softmax(logits(rows, tables.weight, tables.bias), axis=-1)
     parts = [head[:, :shortlist]]
     for i, (down, up) in enumerate(tables.tails):
         inner = jax.nn.log_softmax(logits(project(rows, down), up), axis=-1)
         parts.append(head[:, shortlist + i, None] + inner)
-    return jnp.concatenate(parts, axis=-1).reshape(*hidden.shape[:-1], -1)
+    return jnp.concatenate(parts, axis=-1).reshape(*hidden.shape[:-1], tables.cutoffs[-1])
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
-    rows, cutoffs = hidden.reshape(-1, hidden.shape[-1]), tables.cutoffs
+    rows, cutoffs = as_rows(hidden), tables.cutoffs
     short, bias = cutoffs[0], tables.bias
     listed = largest(
         rows, tables.weight[:short], None if bias is None else bias[:short], min(k, short)
@@ -214,7 +220,7 @@ def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
 
 @functools.partial(jax.jit, static_argnames=("shares",))
 def _sample(hidden: Array, tables: Tables, key: Array, shares: tuple[float, ...]) -> Array:
-    rows, cutoffs = hidden.reshape(-1, hidden.shape[-1]), tables.cutoffs
+    rows, cutoffs = as_rows(hidden), tables.cutoffs
     keys = jax.random.split(key, len(tables.tails) + 1)
     _, ids = drawn(keys[0], rows, tables.weight, tables.bias)
     groups = Groups.of(jnp.maximum(ids - cutoffs[0], -1), len(tables.tails))

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from softmax_variants._typing import Array, ArrayLike
-from softmax_variants._validation import as_count, as_parameter, check_broadcastable
+from softmax_variants._validation import (
+    as_array,
+    as_count,
+    as_ignore_index,
+    as_parameter,
+    check_broadcastable,
+    equals_id,
+)
 
 
 def as_floating(value: ArrayLike, name: str, shape: tuple[int | str, ...]) -> Array:
     """An array of floating dtype with the shape, in which a string stands for any size."""
-    array = jnp.asarray(value)
+    array = as_array(value, name)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must have a floating dtype, got dtype {array.dtype}")
     fits = array.ndim == len(shape) and all(
@@ -25,13 +32,13 @@ def as_floating(value: ArrayLike, name: str, shape: tuple[int | str, ...]) -> Ar
 
 def as_hidden(hidden: ArrayLike, weight: ArrayLike) -> tuple[Array, Array]:
     """The hidden states and the weight, which have to fit each other."""
-    hidden = jnp.asarray(hidden)
+    hidden = as_array(hidden, "hidden")
     if not jnp.issubdtype(hidden.dtype, jnp.floating):
         raise TypeError(f"hidden must have a floating dtype, got dtype {hidden.dtype}")
     if hidden.ndim == 0:
         raise ValueError("hidden must have shape (..., features), got a scalar")
     features = hidden.shape[-1]
-    array = jnp.asarray(weight)
+    array = as_array(weight, "weight")
     if array.ndim == 2 and array.shape[1] != features and array.shape[0] == features:
         raise ValueError(
             f"weight must have shape (classes, {features}), one row a class, got {array.shape}: "
@@ -43,17 +50,17 @@ def as_hidden(hidden: ArrayLike, weight: ArrayLike) -> tuple[Array, Array]:
     return hidden, array
 
 
+def as_rows(hidden: Array) -> Array:
+    """The hidden states with all examples on one axis, which may be empty as their features may."""
+    return hidden.reshape(math.prod(hidden.shape[:-1]), hidden.shape[-1])
+
+
 def as_targets(
     labels: ArrayLike, batch: tuple[int, ...], classes: int, ignore_index: int | None
 ) -> Array:
     """Class ids or distributions, checked against the examples."""
-    labels = jnp.asarray(labels)
-    if ignore_index is not None and (
-        isinstance(ignore_index, bool) or not isinstance(ignore_index, int)
-    ):
-        raise TypeError(
-            f"ignore_index must be a Python integer or None, got {type(ignore_index).__name__}"
-        )
+    labels = as_array(labels, "labels")
+    as_ignore_index(ignore_index)
     if jnp.issubdtype(labels.dtype, jnp.floating):
         if labels.shape != (*batch, classes):
             raise ValueError(
@@ -77,7 +84,7 @@ def as_targets(
 
 def as_id_labels(labels: ArrayLike, batch: tuple[int, ...]) -> Array:
     """Class ids, one an example."""
-    labels = jnp.asarray(labels)
+    labels = as_array(labels, "labels")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must be class ids of integer dtype, got dtype {labels.dtype}")
     if labels.shape != batch:
@@ -90,12 +97,9 @@ def as_id_labels(labels: ArrayLike, batch: tuple[int, ...]) -> Array:
 def ignored_ids(labels: Array, where: Array | None, ignore_index: int | None) -> Array | None:
     """Which examples have no loss: those with the id, and those where the mask is False."""
     ignored = None if where is None else ~jnp.broadcast_to(where, labels.shape)
+    ignore_index = as_ignore_index(ignore_index)
     if ignore_index is None:
         return ignored
-    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
-        raise TypeError(
-            f"ignore_index must be a Python integer or None, got {type(ignore_index).__name__}"
-        )
     found = equals_id(labels, ignore_index)
     return found if ignored is None else ignored | found
 
@@ -114,7 +118,7 @@ def as_kept(where: ArrayLike | None, classes: int) -> Array | None:
     """A mask of the classes."""
     if where is None:
         return None
-    mask = jnp.asarray(where)
+    mask = as_array(where, "where")
     if mask.dtype != jnp.bool_:
         raise TypeError(f"where must be boolean (True keeps), got dtype {mask.dtype}")
     if mask.shape != (classes,):
@@ -137,11 +141,3 @@ def per_row(
     array = as_parameter(value, name, low=0, high=high)
     check_broadcastable(array.shape, batch, name)
     return array
-
-
-def equals_id(ids: Array, value: int) -> Array:
-    """Where ids are `value`, which their dtype may not even hold."""
-    info = jnp.iinfo(ids.dtype)
-    if not int(info.min) <= value <= int(info.max):
-        return jnp.zeros(ids.shape, bool)
-    return ids == jnp.asarray(value, ids.dtype)

@@ -5,6 +5,7 @@ logits exist while the block is worked on, in the forward pass and in the revers
 """
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -25,36 +26,47 @@ _SMALLEST_BLOCK = 256
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Which classes a block has: every `count`-th class, or neighbours.
+    """Which classes a block has: the same number of neighbours of each of so many equal parts.
 
-    A class axis split over devices stays split within a block of every k-th class. It needs blocks
-    of one size; neighbours do not, the last block being what is left over.
+    A class axis that is split over devices, whole parts each, stays split within a block: every
+    device works on its own classes. The last block is what is left over of each part.
+
+    Attributes:
+      classes: how many classes there are.
+      parts: how many parts; one has the blocks follow each other in the order of the classes.
+      width: how many classes of each part a block has.
     """
 
     classes: int
-    block: int
-    strided: bool
+    parts: int
+    width: int
 
     @classmethod
-    def of(cls, classes: int, examples: int, block: int | None, strided: bool) -> "Layout":
+    def of(cls, classes: int, examples: int, block: int | None, devices: int) -> "Layout":
+        """Blocks for a class axis that as many devices have, or any number that divides theirs."""
+        parts = math.gcd(classes, devices)
+        each = classes // parts
         if block is not None:
-            block = min(block, classes)
-            return cls(classes, block, strided and classes % block == 0)
+            return cls(classes, parts, min(max(block // parts, 1), each))
         target = max(_BLOCK_LOGITS // max(examples, 1), _SMALLEST_BLOCK)
-        if classes <= target:
-            return cls(classes, classes, strided)
-        if strided:
-            # Of the sizes near the target the one that most numbers of devices divide.
-            sizes = [b for b in range(target // 2, 2 * target) if classes % b == 0]
-            if sizes:
-                best = max(sizes, key=lambda b: (min(b & -b, 64), -abs(b - target)))
-                return cls(classes, best, True)
-        return cls(classes, target, False)
+        width = max(target // parts, 1)
+        if each <= width:
+            return cls(classes, parts, each)
+        if devices > 1:
+            # Where nothing is left over the program has one block, not two.
+            sizes = [w for w in range(max(width // 2, 1), 2 * width) if each % w == 0]
+            width = min(sizes, key=lambda w: abs(w - width), default=width)
+        return cls(classes, parts, width)
+
+    @property
+    def block(self) -> int:
+        """How many classes a block of the full size has."""
+        return self.parts * self.width
 
     @property
     def count(self) -> int:
         """How many blocks have the full size."""
-        return self.classes // self.block
+        return self._each // self.width
 
     @property
     def rest(self) -> int:
@@ -63,32 +75,45 @@ class Layout:
 
     def take(self, array: Array, index: Array | None, axis: int = 0) -> Array:
         """The block's part of an array with all classes on `axis`; no index for what is left."""
-        if index is None:
-            return lax.slice_in_dim(array, self.classes - self.rest, self.classes, axis=axis)
-        if self.strided:
-            return lax.dynamic_index_in_dim(self._split(array, axis), index, axis + 1, False)
-        return lax.dynamic_slice_in_dim(array, index * self.block, self.block, axis)
+        start, width = self._within(index)
+        part = lax.dynamic_slice_in_dim(self._split(array, axis), start, width, axis + 1)
+        return part.reshape(*array.shape[:axis], self.parts * width, *array.shape[axis + 1 :])
 
     def put(self, array: Array, part: Array, index: Array | None, axis: int = 0) -> Array:
         """The inverse of `take`."""
-        if index is not None and self.strided:
-            split = lax.dynamic_update_index_in_dim(
-                self._split(array, axis), jnp.expand_dims(part, axis + 1), index, axis + 1
-            )
-            return split.reshape(array.shape)
-        start = self.classes - self.rest if index is None else index * self.block
-        return lax.dynamic_update_slice_in_dim(array, part, start, axis)
+        start, width = self._within(index)
+        new = part.reshape(*array.shape[:axis], self.parts, width, *array.shape[axis + 1 :])
+        split = lax.dynamic_update_slice_in_dim(self._split(array, axis), new, start, axis + 1)
+        return split.reshape(array.shape)
 
     def ids(self, index: Array | None) -> Array:
         """The classes of the block."""
+        start, width = self._within(index)
+        first = self._each * jnp.arange(self.parts, dtype=jnp.int32) + start
+        return (first[:, None] + jnp.arange(width, dtype=jnp.int32)[None, :]).reshape(-1)
+
+    def places(self, ids: Array, index: Array | None) -> Array:
+        """Where in the block a class is, -1 where it is not.
+
+        Looking for the place among the first numbers costs less than for the class among `ids`.
+        """
+        start, width = self._within(index)
+        part, own = ids // self._each, ids % self._each - start
+        return jnp.where((own >= 0) & (own < width) & (ids >= 0), part * width + own, -1)
+
+    @property
+    def _each(self) -> int:
+        """How many classes a part has."""
+        return self.classes // self.parts
+
+    def _within(self, index: Array | None) -> tuple[Array | int, int]:
+        """Where the block begins in each part, and how many classes of it it has."""
         if index is None:
-            return jnp.arange(self.classes - self.rest, self.classes, dtype=jnp.int32)
-        steps = jnp.arange(self.block, dtype=jnp.int32)
-        return index + self.count * steps if self.strided else index * self.block + steps
+            return self.count * self.width, self._each - self.count * self.width
+        return index * self.width, self.width
 
     def _split(self, array: Array, axis: int) -> Array:
-        shape = (*array.shape[:axis], self.block, self.count, *array.shape[axis + 1 :])
-        return array.reshape(shape)
+        return array.reshape(*array.shape[:axis], self.parts, self._each, *array.shape[axis + 1 :])
 
 
 class Layer(NamedTuple):
@@ -198,7 +223,8 @@ class Block(NamedTuple):
             scores = jnp.minimum(scores, ceiling[None, :])
         hit = None
         if known.ids is not None:
-            hit = layout.ids(index)[None, :] == known.ids[:, None]
+            place = jnp.arange(scores.shape[1], dtype=jnp.int32)
+            hit = place[None, :] == layout.places(known.ids, index)[:, None]
         return cls(scores, raw, hit, part, kept)
 
     def gap(self, top: Array) -> Array:

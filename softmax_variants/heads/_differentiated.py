@@ -13,11 +13,15 @@ from softmax_variants.heads._arguments import (
     as_block_size,
     as_floating,
     as_id_labels,
+    as_rows,
     ignored_ids,
     per_row,
 )
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._linear import linear_cross_entropy
+from softmax_variants.heads._sharding import examples_of, over_devices
+from softmax_variants.heads._spoiling import spoiled
+from softmax_variants.maps._softmax import log_softmax
 
 
 class Part(NamedTuple):
@@ -125,7 +129,10 @@ def differentiated_softmax_loss(
     if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
         smoothing = per_row(label_smoothing, "label_smoothing", batch, high=1)
         smoothing = jnp.broadcast_to(smoothing.astype(jnp.float32), batch)
-    return _losses(hidden, labels, tables, ignored, smoothing, as_block_size(block_size))
+    run = functools.partial(_losses, block=as_block_size(block_size))
+    split = examples_of(hidden)
+    loss: Array = over_devices(run, hidden, labels, tables, ignored, smoothing, split=split)
+    return loss
 
 
 def as_tables(
@@ -179,7 +186,7 @@ def _losses(
     smoothing: Array | None,
     block: int | None,
 ) -> Array:
-    rows, ids = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
+    rows, ids = as_rows(hidden), labels.reshape(-1)
     bounds = tables.bounds
     valid = ids >= 0
     if bounds[-1] <= int(jnp.iinfo(ids.dtype).max):
@@ -204,11 +211,13 @@ def _losses(
         inside.append(jnp.where(own, loss, 0))
     stacked = jnp.stack(normalizers, axis=-1)
     part_of = jnp.sum(ids[:, None] >= jnp.asarray(bounds[1:-1], jnp.int32)[None, :], axis=-1)
-    log_part = jax.nn.log_softmax(stacked, axis=-1)
+    log_part = log_softmax(stacked)
     loss = -jnp.take_along_axis(log_part, part_of[:, None], axis=-1)[:, 0] + sum(inside)
     if smoothing is not None:
         loss = _smoothed(loss, stacked, parts, bounds[-1], smoothing.reshape(-1))
-    loss = loss * jnp.where(valid, 1, jnp.nan).astype(loss.dtype)
+    if ignored is not None:
+        valid = valid | ignored
+    loss = spoiled(loss, valid)
     if ignored is not None:
         loss = jnp.where(ignored, 0, loss)
     return loss.reshape(hidden.shape[:-1])

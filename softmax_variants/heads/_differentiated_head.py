@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
 from softmax_variants.heads._adaptive_head import check_shapes, initial
+from softmax_variants.heads._arguments import as_rows
 from softmax_variants.heads._cutoffs import as_cutoffs
 from softmax_variants.heads._differentiated import Tables, as_tables, differentiated_softmax_loss
 from softmax_variants.heads._head import Params
 from softmax_variants.heads._parts import drawn, largest, logits, merged
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 @jax.tree_util.register_static
@@ -116,16 +118,23 @@ class DifferentiatedSoftmax:
 
     def log_probs(self, params: Params, hidden: ArrayLike) -> Array:
         """The log-probabilities of all classes, [..., classes]."""
-        return _log_probs(*self._tables(params, hidden))
+        hidden, tables = self._tables(params, hidden)
+        found: Array = over_devices(_log_probs, hidden, tables, split=examples_of(hidden))
+        return found
 
     def top_k(self, params: Params, hidden: ArrayLike, k: int) -> tuple[Array, Array]:
         """The k most probable classes, best first: `(log_probs, ids)`."""
         k = as_count(k, "k", high=self.classes)
-        return _top_k(*self._tables(params, hidden), k)
+        hidden, tables = self._tables(params, hidden)
+        run = functools.partial(_top_k, k=k)
+        log_probs, ids = over_devices(run, hidden, tables, split=examples_of(hidden))
+        return log_probs, ids
 
     def sample(self, params: Params, hidden: ArrayLike, key: Array) -> Array:
         """A class of each example: the largest score with Gumbel noise over all parts."""
-        return _sample(*self._tables(params, hidden), as_key(key))
+        hidden, tables = self._tables(params, hidden)
+        ids: Array = over_devices(_sample, hidden, tables, as_key(key), split=examples_of(hidden))
+        return ids
 
     def _tables(self, params: Params, hidden: ArrayLike) -> tuple[Array, Tables]:
         check_shapes(params, self.shapes)
@@ -137,14 +146,14 @@ class DifferentiatedSoftmax:
 
 @jax.jit
 def _log_probs(hidden: Array, tables: Tables) -> Array:
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows, classes = as_rows(hidden), tables.bounds[-1]
     scores = jnp.concatenate([logits(*part) for part in tables.parts(rows)], axis=-1)
-    return jax.nn.log_softmax(scores, axis=-1).reshape(*hidden.shape[:-1], -1)
+    return jax.nn.log_softmax(scores, axis=-1).reshape(*hidden.shape[:-1], classes)
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows = as_rows(hidden)
     best, ids, normalizers = None, None, []
     for part, first in zip(tables.parts(rows), tables.bounds[:-1], strict=True):
         found = largest(*part, min(k, part.weight.shape[0]))
@@ -164,7 +173,7 @@ def _top_k(hidden: Array, tables: Tables, k: int) -> tuple[Array, Array]:
 
 @jax.jit
 def _sample(hidden: Array, tables: Tables, key: Array) -> Array:
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows = as_rows(hidden)
     best, ids = jnp.full(rows.shape[0], -jnp.inf, jnp.float32), jnp.zeros(rows.shape[0], jnp.int32)
     keys = jax.random.split(key, len(tables.weights))
     for i, part in enumerate(tables.parts(rows)):

@@ -1,5 +1,6 @@
 """Entmax's threshold over blocks of classes: Newton's method, every pass of which starts afresh."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from softmax_variants._threshold import Power, Rows
 from softmax_variants._threshold import solve as solve_rows
 from softmax_variants._typing import Array
 from softmax_variants.heads._blocks import Block, Known, Layer, Layout
-from softmax_variants.heads._sums import Sums, fold
+from softmax_variants.heads._sums import Sums, far_below, fold
 from softmax_variants.maps._entmax import phi
 
 _GROUP = 32  # classes of which the start of Newton's method sees the largest alone
@@ -84,12 +85,19 @@ def solve(
 
 def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Array, Sums, Array]:
     """The largest score, the label's and the kept sums, and the largest scores of groups."""
-    zero = jnp.zeros(layer.hidden.shape[0], layer.dtype())
+    zero = jnp.zeros_like(layer.hidden, layer.dtype(), shape=layer.hidden.shape[:1])
 
     def groups(scores: Array) -> Array:
-        size = min(_GROUP, scores.shape[1])
-        whole = scores.shape[1] // size
-        return jnp.max(scores[:, : size * whole].reshape(-1, size, whole), axis=1)
+        # Of one part, if it has enough: no device then needs the scores of others.
+        width = scores.shape[1] // layout.parts
+        size = min(_GROUP, width)
+        parts, whole = math.gcd(layout.parts, _GROUP // size), width // size
+        split = scores.reshape(zero.shape[0], parts, layout.parts // parts, width)
+        many, few = split[..., : size * whole], split[..., size * whole :]
+        best = jnp.max(many.reshape(*split.shape[:3], size, whole), axis=(1, 3))
+        if few.size:  # the largest score of all may be there
+            best = jnp.concatenate([best, jnp.max(few, axis=(1, 3))[..., None]], axis=-1)
+        return best.reshape(zero.shape[0], -1)
 
     def step(carry: Any, index: Array | None) -> tuple[Any, Array]:
         best, mass, count, label, rest = carry
@@ -107,12 +115,15 @@ def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Arr
 
     start = (jnp.full_like(zero, -jnp.inf), zero, zero, zero, zero if kept else None)
     carry, largest = lax.scan(step, start, jnp.arange(layout.count, dtype=jnp.int32))
-    largest = jnp.moveaxis(largest, 0, 1).reshape(zero.shape[0], -1)
+    blocks, examples, size = largest.shape
+    largest = jnp.moveaxis(largest, 0, 1).reshape(examples, blocks * size)
     if layout.rest:
         carry, last = step(carry, None)
         largest = jnp.concatenate([largest, last], axis=-1)
     best, _, _, label, rest = carry
-    return finite_top(best), Sums(zero, label, rest), largest
+    top = finite_top(best)
+    rest = None if rest is None else far_below(top, rest)
+    return top, Sums(zero, far_below(top, label), rest), largest
 
 
 def _newton(

@@ -13,12 +13,14 @@ from jax import lax
 
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
-from softmax_variants.heads._arguments import as_hidden
+from softmax_variants.heads._arguments import as_hidden, as_rows
 from softmax_variants.heads._blocks import Block, Known, Layer, Layout, product
 from softmax_variants.heads._entmax_threshold import State, output
 from softmax_variants.heads._entmax_threshold import solve as solve_entmax
 from softmax_variants.heads._gathered import as_class_ids
 from softmax_variants.heads._linear import linear_cross_entropy, softmax_sums
+from softmax_variants.heads._sharding import examples_of, over_devices
+from softmax_variants.heads._sums import far_below
 from softmax_variants.maps._entmax import entmax
 from softmax_variants.maps._gumbel import NOTHING, gumbel
 from softmax_variants.maps._softmax import log_softmax
@@ -59,15 +61,17 @@ def log_prob(
     batch = hidden.shape[:-1]
     if ids.shape != batch:
         raise ValueError(f"labels must have shape {batch}, got {ids.shape}")
-    layer, layout = _layer(hidden, weight, bias)
-    return _entmax_log_prob(layer, ids.reshape(-1), layout, alpha).reshape(batch)
+    run = functools.partial(_entmax_log_prob, alpha=alpha)
+    found: Array = over_devices(run, hidden, weight, bias, ids, split=examples_of(hidden))
+    return found
 
 
 def log_probs(hidden: ArrayLike, weight: Array, bias: Array | None, alpha: Alpha) -> Array:
     """The log-probabilities of all classes, [..., classes]."""
     hidden, weight = as_hidden(hidden, weight)
-    layer, _ = _layer(hidden, weight, bias)
-    return _log_probs(layer, alpha).reshape(*hidden.shape[:-1], weight.shape[0])
+    run = functools.partial(_log_probs, alpha=alpha)
+    found: Array = over_devices(run, hidden, weight, bias, split=examples_of(hidden))
+    return found
 
 
 def top_k(
@@ -76,69 +80,74 @@ def top_k(
     """The k most probable classes, best first; of equal scores the lowest id first."""
     hidden, weight = as_hidden(hidden, weight)
     k = as_count(k, "k", high=weight.shape[0])
-    layer, layout = _layer(hidden, weight, bias, least=k)
-    logs, ids = _top_k(layer, layout, k, alpha)
-    shape = (*hidden.shape[:-1], k)
-    return logs.reshape(shape), ids.reshape(shape)
+    run = functools.partial(_top_k, k=k, alpha=alpha)
+    logs, ids = over_devices(run, hidden, weight, bias, split=examples_of(hidden))
+    return logs, ids
 
 
 def sample(key: Array, hidden: ArrayLike, weight: Array, bias: Array | None, alpha: Alpha) -> Array:
     """A class of each example by the Gumbel-max trick; -1 where its scores have a NaN."""
     hidden, weight = as_hidden(hidden, weight)
-    layer, layout = _layer(hidden, weight, bias)
-    return _sample(as_key(key), layer, layout, alpha).reshape(hidden.shape[:-1])
+    run = functools.partial(_sample, alpha=alpha)
+    found: Array = over_devices(run, as_key(key), hidden, weight, bias, split=examples_of(hidden))
+    return found
 
 
 def _layer(
     hidden: Array, weight: Array, bias: Array | None, least: int = 1
 ) -> tuple[Layer, Layout]:
     """The layer with all examples on one axis, and blocks of neighbouring classes."""
-    rows = hidden.reshape(-1 if hidden.size else _examples(hidden), hidden.shape[-1])
-    layout = Layout.of(weight.shape[0], rows.shape[0], None, strided=False)
+    rows = as_rows(hidden)
+    layout = Layout.of(weight.shape[0], rows.shape[0], None, devices=1)
     if layout.block < least:
-        layout = Layout.of(weight.shape[0], rows.shape[0], least, strided=False)
+        layout = Layout.of(weight.shape[0], rows.shape[0], least, devices=1)
     return Layer(rows, weight, bias, None, None), layout
-
-
-def _examples(hidden: Array) -> int:
-    return functools.reduce(lambda a, b: a * b, hidden.shape[:-1], 1)
 
 
 def _law(layer: Layer, known: Known, layout: Layout, alpha: Alpha) -> Law:
     if alpha is None:
         top, sums = softmax_sums(layer, known, layout, False)
         return Law(top, sums.conjugate, sums.label)
-    order = jnp.full(layer.hidden.shape[0], alpha, layer.dtype())
+    order = jnp.full_like(layer.hidden, alpha, layer.dtype(), shape=layer.hidden.shape[:1])
     top, state, sums = solve_entmax(layer, order, known, layout, False)
     return Law(top, state, sums.label)
 
 
 def _nobody(layer: Layer) -> Known:
     """No example's label is a class."""
-    return Known(jnp.full(layer.hidden.shape[0], -1, jnp.int32), None)
-
-
-@functools.partial(jax.jit, static_argnames=("layout", "alpha"))
-def _entmax_log_prob(layer: Layer, ids: Array, layout: Layout, alpha: float) -> Array:
-    valid = ids < layout.classes
-    law = _law(layer, Known(jnp.where(valid, ids, -1), None), layout, alpha)
-    return jnp.where(valid, law.log_p(law.label[:, None])[:, 0], jnp.nan)
+    return Known(jnp.full_like(layer.hidden, -1, jnp.int32, shape=layer.hidden.shape[:1]), None)
 
 
 @functools.partial(jax.jit, static_argnames=("alpha",))
-def _log_probs(layer: Layer, alpha: Alpha) -> Array:
-    dtype = layer.dtype()
+def _entmax_log_prob(
+    hidden: Array, weight: Array, bias: Array | None, labels: Array, alpha: float
+) -> Array:
+    layer, layout = _layer(hidden, weight, bias)
+    ids = labels.reshape(layer.hidden.shape[0])
+    valid = ids < layout.classes
+    law = _law(layer, Known(jnp.where(valid, ids, -1), None), layout, alpha)
+    found = jnp.where(valid, law.log_p(law.label[:, None])[:, 0], jnp.nan)
+    return found.reshape(labels.shape)
+
+
+@functools.partial(jax.jit, static_argnames=("alpha",))
+def _log_probs(hidden: Array, weight: Array, bias: Array | None, alpha: Alpha) -> Array:
+    layer, _ = _layer(hidden, weight, bias)
+    shape, dtype = (*hidden.shape[:-1], weight.shape[0]), layer.dtype()
     scores = product(layer.hidden, layer.weight, (1, 1), dtype)
     if layer.bias is not None:
         scores = scores + layer.bias.astype(dtype)[None, :]
     if alpha is None:
-        return log_softmax(scores)
+        return log_softmax(scores).reshape(shape)
     p = entmax(scores, alpha=alpha)
-    return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p)))
+    return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p))).reshape(shape)
 
 
-@functools.partial(jax.jit, static_argnames=("layout", "k", "alpha"))
-def _top_k(layer: Layer, layout: Layout, k: int, alpha: Alpha) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames=("k", "alpha"))
+def _top_k(
+    hidden: Array, weight: Array, bias: Array | None, k: int, alpha: Alpha
+) -> tuple[Array, Array]:
+    layer, layout = _layer(hidden, weight, bias, least=k)
     known = _nobody(layer)
     law = _law(layer, known, layout, alpha)
 
@@ -155,11 +164,14 @@ def _top_k(layer: Layer, layout: Layout, k: int, alpha: Alpha) -> tuple[Array, A
 
     # The first block has at least k classes.
     values, ids = _over_rest(step, best(jnp.int32(0)), layout)
-    return law.log_p(values), ids
+    shape = (*hidden.shape[:-1], k)
+    logs = law.log_p(far_below(law.top[:, None], values))
+    return logs.reshape(shape), ids.reshape(shape)
 
 
-@functools.partial(jax.jit, static_argnames=("layout", "alpha"))
-def _sample(key: Array, layer: Layer, layout: Layout, alpha: Alpha) -> Array:
+@functools.partial(jax.jit, static_argnames=("alpha",))
+def _sample(key: Array, hidden: Array, weight: Array, bias: Array | None, alpha: Alpha) -> Array:
+    layer, layout = _layer(hidden, weight, bias)
     known = _nobody(layer)
     law = _law(layer, known, layout, alpha)
 
@@ -178,7 +190,7 @@ def _sample(key: Array, layer: Layer, layout: Layout, alpha: Alpha) -> Array:
         return jnp.where(higher, new, value), jnp.where(higher, found, ids)
 
     value, ids = _over_rest(step, best(jnp.int32(0)), layout)
-    return jnp.where(value > -jnp.inf, ids, NOTHING)
+    return jnp.where(value > -jnp.inf, ids, NOTHING).reshape(hidden.shape[:-1])
 
 
 def _over_rest(step: Callable[[Any, Array | None], Any], start: Any, layout: Layout) -> Any:

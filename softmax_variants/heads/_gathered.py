@@ -14,6 +14,7 @@ from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_mask
 from softmax_variants.heads._blocks import dtype_of
 from softmax_variants.heads._samplers import Sampler
+from softmax_variants.heads._spoiling import spoiled
 
 
 class Draw(NamedTuple):
@@ -173,7 +174,8 @@ def losses_of_rows(
     """One loss an example, [examples], from the rows that `row_ids` names.
 
     `hidden` is [examples, features]. An example that does not take part has loss 0 whatever it
-    holds, and a label that is no class gives NaN in its example.
+    holds. NaN is the loss of an example with a label that is no class, or one that is corrected
+    for how probable it was to be drawn and could not be.
     """
     dtype = dtype_of(hidden, rows)
     examples, count = labels.ids.shape
@@ -209,10 +211,12 @@ def losses_of_rows(
     log_q_true = None
     if draw.log_q_true is not None:
         log_q_true = draw.log_q_true.reshape(examples, count).astype(dtype)
+        # What could not be drawn has no correction: whatever is subtracted, the loss is none.
+        never = jnp.isneginf(log_q_true) & labels.counted
+        log_q_true = jnp.where(never, 0, log_q_true)
+        labels = labels._replace(valid=labels.valid & ~jnp.any(never, axis=-1))
     scores = Scores(true, sampled, log_q_true, log_q.astype(dtype), kept, hit, labels)
-    # A product: the gradient of an example without a class for a label is then NaN as well.
-    loss = objective.loss(scores) * jnp.where(labels.valid, 1, jnp.nan).astype(dtype)
-    return jnp.where(shown, loss, 0)
+    return jnp.where(shown, spoiled(objective.loss(scores), labels.valid), 0)
 
 
 def _bias(biases: Array | None, real: Array, dtype: Any) -> Array | None:

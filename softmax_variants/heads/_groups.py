@@ -123,7 +123,9 @@ def _values(f: OfExamples, capacity: int, parameters: Any, part: _Part) -> tuple
 
     like = jax.eval_shape(lambda: part.chunk(f, capacity, parameters, jnp.int32(0)))
     length = part.chunks(capacity) * capacity
-    start = jax.tree.map(lambda x: jnp.zeros((length, *x.shape[1:]), x.dtype), like)
+    start = jax.tree.map(
+        lambda x: jnp.zeros_like(part.size, x.dtype, shape=(length, *x.shape[1:])), like
+    )
     found: tuple[Array, Any] = lax.fori_loop(0, part.needed(capacity), step, start)
     return found
 
@@ -153,7 +155,7 @@ def _values_jvp(
                 return jax.jvp(lambda s: chunk(number, s), (some,), (change,))[1]
 
             return lax.cond(
-                number < part.needed(capacity), there, lambda: jnp.zeros(capacity, values.dtype)
+                number < part.needed(capacity), there, lambda: jnp.zeros_like(values[:capacity])
             )
 
         numbers = jnp.arange(part.chunks(capacity), dtype=jnp.int32)
@@ -169,7 +171,7 @@ def _values_jvp(
             return [a + x.astype(a.dtype) for a, x in zip(total, new, strict=True)]
 
         # The chunks add up in at least float32.
-        start = [jnp.zeros(x.shape, compute_dtype(x.dtype)) for x in some]
+        start = [jnp.zeros_like(x, compute_dtype(x.dtype)) for x in some]
         total = lax.fori_loop(0, part.needed(capacity), step, start)
         return [a.astype(x.dtype) for a, x in zip(total, some, strict=True)]
 

@@ -14,6 +14,24 @@ class Head(Protocol):
     data, everything else is static. They may be closed over, or passed through `jit` and `scan`,
     which keeps a large tree out of the compiled program. The parameters are a dictionary of arrays.
     `hidden` is [..., features], `labels` and `where` are [...], all per-example results are [...].
+
+    An example whose label is no class has the loss NaN. Its hidden state then has the gradient NaN,
+    as have rows of the tables that it read; but where its loss counts nothing, its cotangent being
+    0, it has the gradient 0 and leaves the tables' as it is.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import softmax_variants as sv
+      >>> def perplexity(head: sv.Head, params, hidden, labels):
+      ...     return jnp.exp(-head.log_prob(params, hidden, labels).mean())
+      >>> hidden, labels = jnp.zeros((2, 4)), jnp.array([3, 7])
+      >>> tree = sv.balanced_tree(8)
+      >>> for head in sv.FullSoftmax(8, 4), sv.HierarchicalSoftmax(tree=tree, features=4):
+      ...     params = head.init(jax.random.key(0))
+      ...     print(round(float(perplexity(head, params, hidden, labels)), 4))
+      8.0
+      8.0
     """
 
     def init(self, key: Array) -> Params:
@@ -53,6 +71,13 @@ class Plan(NamedTuple):
       ids: for each table of the parameters the rows that are read, int32 of any shape; a row may
         occur more than once. An id of the table's length stands for padding: no row.
       state: whatever else `loss_of_rows` needs, such as the corrections of the sampled classes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from softmax_variants import rows
+      >>> plan = rows.Plan({"weight": jnp.array([2, 0, 2])}, state=None)
+      >>> print(plan.ids["weight"])
+      [2 0 2]
     """
 
     ids: dict[str, Array]

@@ -14,6 +14,8 @@ from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
 from softmax_variants.heads._decisions import dot, plus, softplus
 from softmax_variants.heads._hierarchical_classes import all_classes
+from softmax_variants.heads._sharding import examples_of, over_devices
+from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._tree import Paths, Tree, in_range
 
 # Numbers that one chunk of the examples may hold at a time where nothing but the result has to.
@@ -46,8 +48,7 @@ def hierarchical_softmax_loss(
 
     Returns:
       One loss an example, [...], at least float32. NaN where a label is out of range: such an
-      example has gradient 0, and reads no row. Memory is that of the rows read,
-      [..., depth, features].
+      example reads the root's row alone. Memory is that of the rows read, [..., depth, features].
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.
@@ -69,7 +70,9 @@ def hierarchical_softmax_loss(
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
     y = as_labels(labels, h.shape[:-1])
-    return _loss(h, y, w, b, tree, as_mask(where, y.shape))
+    mask = as_mask(where, y.shape)
+    loss: Array = over_devices(_loss, h, y, w, b, tree, mask, split=examples_of(h))
+    return loss
 
 
 def hierarchical_log_probs(
@@ -108,7 +111,8 @@ def hierarchical_log_probs(
       <https://proceedings.mlr.press/r5/morin05a.html>`_, 2005.
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
-    return _log_probs(h, w, b, tree)
+    found: Array = over_devices(_log_probs, h, w, b, tree, split=examples_of(h))
+    return found
 
 
 def hierarchical_top_k(
@@ -155,7 +159,9 @@ def hierarchical_top_k(
       2008.
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
-    return _top_k(h, w, b, tree, as_count(k, "k", high=tree.classes))
+    run = functools.partial(_top_k, k=as_count(k, "k", high=tree.classes))
+    log_probs, ids = over_devices(run, h, w, b, tree, split=examples_of(h))
+    return log_probs, ids
 
 
 def hierarchical_sample(
@@ -198,7 +204,8 @@ def hierarchical_sample(
       <https://proceedings.mlr.press/r5/morin05a.html>`_, 2005.
     """
     h, w, b = as_layer(hidden, node_weight, node_bias, tree)
-    return _sample(as_key(key), h, w, b, tree)
+    ids: Array = over_devices(_sample, as_key(key), h, w, b, tree, split=examples_of(h))
+    return ids
 
 
 def as_layer(
@@ -267,7 +274,20 @@ def loss_of_paths(
     terms = softplus(jnp.where(paths.right, scores, -scores))
     loss = jnp.sum(jnp.where(on_path, terms, 0), axis=-1)
     known = in_range(labels, nodes + 1)
-    return jnp.where(known if where is None else known | ~keep, loss, jnp.nan)
+    if where is not None:
+        known = known | ~keep
+    if nodes == 0:  # no root that would pass the gradient of a label out of range on to its state
+        loss = jnp.sum(jnp.where(known[..., None], 0, hidden).astype(loss.dtype), axis=-1)
+    return spoiled(loss, known)
+
+
+def paths_of(tree: Tree, labels: Array) -> Paths:
+    """The paths of labels; that of a label out of range is the root, which all paths share."""
+    paths = tree.paths(labels)
+    if tree.nodes == 0:
+        return paths
+    first = jnp.where(in_range(labels, tree.classes), paths.nodes[..., 0], 0)
+    return paths._replace(nodes=paths.nodes.at[..., 0].set(first))
 
 
 def rows_of(table: Array, ids: Array) -> Array:
@@ -278,7 +298,7 @@ def rows_of(table: Array, ids: Array) -> Array:
 
 
 def _loss_at(h: Array, y: Array, w: Array, b: Array | None, tree: Tree, m: Array | None) -> Array:
-    paths = tree.paths(y)
+    paths = paths_of(tree, y)
     bias = None if b is None else rows_of(b, paths.nodes)
     return loss_of_paths(rows_of(w, paths.nodes), bias, paths, h, y, m, tree.nodes)
 
@@ -348,5 +368,5 @@ def _sample(key: Array, h: Array, w: Array, b: Array | None, tree: Tree) -> Arra
         right = (drawn >= jax.nn.sigmoid(scores)).astype(jnp.int32)
         return jnp.where(vertex < tree.classes, vertex, tree.children[node, right])
 
-    root = jnp.full(batch, tree.classes, jnp.int32)
+    root = jnp.full_like(h, tree.classes, jnp.int32, shape=batch)
     return lax.fori_loop(0, tree.depth, step, root)

@@ -19,7 +19,9 @@ from softmax_variants.heads._hierarchical import (
     hierarchical_top_k,
     log_prob_of_labels,
     loss_of_paths,
+    paths_of,
 )
+from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._tree import Paths, Tree
 
 
@@ -42,7 +44,7 @@ class HierarchicalSoftmax:
       use_bias: whether nodes have a bias.
 
     Raises:
-      TypeError: an argument of the wrong type, when the parameters are made or used.
+      TypeError: features or use_bias of the wrong type; a tree that is none, when it is used.
       ValueError: features is not positive.
 
     Example:
@@ -63,11 +65,16 @@ class HierarchicalSoftmax:
     features: int = dataclasses.field(metadata={"static": True})
     use_bias: bool = dataclasses.field(default=True, metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        as_count(self.features, "features")
+        if not isinstance(self.use_bias, bool):
+            raise TypeError(f"use_bias must be a bool, got {type(self.use_bias).__name__}")
+
     def init(self, key: Array) -> Params:
         """Zeros in float32; nothing is drawn."""
         as_key(key)
         nodes = self.tree.nodes
-        params = {"node_weight": jnp.zeros((nodes, as_count(self.features, "features")))}
+        params = {"node_weight": jnp.zeros((nodes, self.features))}
         if self.use_bias:
             params["node_bias"] = jnp.zeros(nodes)
         return {name: value.astype(jnp.float32) for name, value in params.items()}
@@ -89,7 +96,9 @@ class HierarchicalSoftmax:
     def log_prob(self, params: Params, hidden: ArrayLike, labels: ArrayLike) -> Array:
         """The log-probability of each label, from its path alone."""
         h, w, b = as_layer(hidden, *self._of(params), self.tree)
-        return log_prob_of_labels(h, as_labels(labels, h.shape[:-1]), w, b, self.tree)
+        y = as_labels(labels, h.shape[:-1])
+        found: Array = over_devices(log_prob_of_labels, h, y, w, b, self.tree, split=examples_of(h))
+        return found
 
     def log_probs(self, params: Params, hidden: ArrayLike) -> Array:
         """The log-probabilities of all classes."""
@@ -106,7 +115,7 @@ class HierarchicalSoftmax:
     def plan(self, labels: ArrayLike, *, key: Array | None = None) -> Plan:
         """The nodes on the paths, [..., depth]; the state is which of them go right."""
         del key
-        paths = self.tree.paths(as_labels(labels))
+        paths = paths_of(self.tree, as_labels(labels))
         names = ("node_weight", "node_bias") if self.use_bias else ("node_weight",)
         return Plan(dict.fromkeys(names, paths.nodes), paths.right)
 

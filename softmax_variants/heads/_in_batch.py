@@ -17,6 +17,7 @@ from softmax_variants.heads._sampled import (
 )
 from softmax_variants.heads._sampled_layer import row_losses, sampled_losses
 from softmax_variants.heads._samplers import Sampler, expected_count, inclusion
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 def in_batch_softmax_loss(
@@ -58,7 +59,8 @@ def in_batch_softmax_loss(
         example's label is no candidate of the others.
 
     Returns:
-      One loss an example, [...], at least float32 and at least 0; NaN where a label is no class.
+      One loss an example, [...], at least float32 and at least 0; NaN where a label is no class,
+      or with `correct_target` one of probability 0.
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.
@@ -97,7 +99,7 @@ def in_batch_softmax_loss(
         log_p = jnp.zeros(batch, jnp.float32)
     else:
         log_p = as_floating(log_prob, "log_prob", batch)
-    state = log_p.reshape(-1)
+    state: Array = over_devices(jnp.ravel, log_p)
     if weight is not None:
         return sampled_losses(
             objective, None, None, state, hidden, labels, weight, bias, None, where
@@ -105,10 +107,19 @@ def in_batch_softmax_loss(
     assert items is not None
     given = as_floating(items, "items", array.shape)
     rows, _ = as_hidden(given, jnp.ones((1, given.shape[-1]), given.dtype))
-    biases = None if bias is None else as_floating(bias, "bias", batch).reshape(-1)
-    flat = rows.reshape(state.shape[0], rows.shape[-1])
-    limit = 2**31 - 1  # ids only say which are the same: all below it are
-    return row_losses(objective, flat, biases, state, array, labels, None, where, limit)
+    biases = None if bias is None else as_floating(bias, "bias", batch)
+    mask = None if where is None else jnp.asarray(where)
+
+    def run(rows: Array, biases: Array | None, *others: Any) -> Array:
+        flat = rows.reshape(state.shape[0], rows.shape[-1])
+        biases = None if biases is None else biases.reshape(-1)
+        state_, hidden, labels, mask = others
+        limit = 2**31 - 1  # ids only say which are the same: all below it are
+        return row_losses(objective, flat, biases, state_, hidden, labels, None, mask, limit)
+
+    ids, split = jnp.asarray(labels), examples_of(array)
+    loss: Array = over_devices(run, rows, biases, state, array, ids, mask, split=split)
+    return loss
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,15 +12,16 @@ from softmax_variants._typing import Array, ArrayLike
 from softmax_variants.heads._arguments import as_block_size, per_row
 from softmax_variants.heads._blocks import Block, Change, Known, Layer, Layout
 from softmax_variants.heads._linear_targets import (
+    Inputs,
     Problem,
     answered,
-    as_problem,
+    as_inputs,
     entropy_terms,
     expected,
     weighed,
 )
-from softmax_variants.heads._sharding import layout_of, over_devices
-from softmax_variants.heads._sums import Row, Sums, fold, tangent_of_sums
+from softmax_variants.heads._sharding import examples_of, over_devices
+from softmax_variants.heads._sums import Row, Sums, far_below, fold, tangent_of_sums
 
 
 @overload
@@ -95,17 +96,19 @@ def linear_cross_entropy(
       label_smoothing: mass moved from the label to the uniform distribution over what is kept; a
         scalar or one an example. The loss of a perfect prediction of the smoothed label is 0.
       z_loss: the factor of the squared log-normalizer that is added; a scalar or one an example.
-      softcap: a positive scalar c; logits x become c tanh(x / c).
-      class_weights: [classes]; an example's cross-entropy is multiplied by the weight of its label,
-        or by the weight that its distribution expects. Smoothing and z_loss leave it alone.
+      softcap: a positive finite scalar c; logits x become c tanh(x / c).
+      class_weights: [classes], at least 0; an example's cross-entropy is multiplied by the weight
+        of its label, or by the weight that its distribution expects. Smoothing and z_loss leave it
+        alone.
       ignore_index: an id whose examples have loss 0 and gradient 0.
       block_size: classes that a block has; by default chosen from the shapes.
       return_log_normalizer: also return the log-normalizers, 0 for ignored examples.
 
     Returns:
       One loss an example, [...], at least float32; without z_loss at least 0. NaN where an id is
-      out of range, infinite where the label's class is not kept. With `return_log_normalizer` the
-      pair of losses and log-normalizers. All gradients are summed in at least float32.
+      out of range, infinite where the label's class has mass and is not kept. With
+      `return_log_normalizer` the pair of losses and log-normalizers. All gradients are summed in at
+      least float32.
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.
@@ -123,7 +126,7 @@ def linear_cross_entropy(
       <https://arxiv.org/abs/2411.09009>`_, 2024; Milakov and Gimelshein, `Online normalizer
       calculation for softmax <https://arxiv.org/abs/1805.02867>`_, 2018.
     """
-    problem, batch = as_problem(
+    inputs = as_inputs(
         hidden,
         labels,
         weight,
@@ -136,20 +139,24 @@ def linear_cross_entropy(
     )
     penalty: Array | None = None
     if not (isinstance(z_loss, float | int) and z_loss == 0):
-        penalty = per_row(z_loss, "z_loss", batch)
-        penalty = jnp.broadcast_to(penalty.astype(problem.layer.dtype()), batch).reshape(-1)
-    layout = layout_of(problem, as_block_size(block_size))
-    loss, log_normalizer = over_devices(_losses, problem, penalty, layout=layout)
-    loss, log_normalizer = loss.reshape(batch), log_normalizer.reshape(batch)
+        penalty = per_row(z_loss, "z_loss", inputs.batch)
+    layout = inputs.layout(as_block_size(block_size))
+    run = functools.partial(_losses, ignore_index=ignore_index, layout=layout)
+    loss, log_normalizer = over_devices(run, inputs, penalty, split=examples_of(inputs.hidden))
     return (loss, log_normalizer) if return_log_normalizer else loss
 
 
-@functools.partial(jax.jit, static_argnames=("layout",))
-def _losses(problem: Problem, penalty: Array | None, layout: Layout) -> tuple[Array, Array]:
-    """The losses and the log-normalizers."""
+@functools.partial(jax.jit, static_argnames=("ignore_index", "layout"))
+def _losses(
+    inputs: Inputs, penalty: Array | None, ignore_index: int | None, layout: Layout
+) -> tuple[Array, Array]:
+    """The losses and the log-normalizers, [...]."""
+    problem = inputs.problem(ignore_index)
     smooth = problem.weighing.smoothing is not None
     top, sums = softmax_sums(problem.layer, problem.known, layout, smooth)
-    return _finished(problem, penalty, top, sums, layout)
+    penalty = None if penalty is None else inputs.of_examples(penalty)
+    loss, log_normalizer = _finished(problem, penalty, top, sums, layout)
+    return loss.reshape(inputs.batch), log_normalizer.reshape(inputs.batch)
 
 
 def _finished(
@@ -161,7 +168,8 @@ def _finished(
         loss = loss + _entropy(*masses)
     # The true value is never below 0; rounding may be, and has a gradient all the same.
     loss = weighed(problem, loss - lax.stop_gradient(jnp.minimum(loss, 0)))
-    log_normalizer = top + sums.conjugate
+    # The largest float stands for infinity, as a constant.
+    log_normalizer = jnp.where(top == jnp.finfo(top.dtype).max, jnp.inf, top) + sums.conjugate
     if penalty is not None:
         loss = loss + penalty * jnp.square(log_normalizer)
     if problem.weighing.ignored is not None:
@@ -189,7 +197,7 @@ def cross_entropy_once(
     Given the log-normalizers of an earlier call it does not go through the classes again, and has
     the same derivative.
     """
-    problem, _ = as_problem(
+    inputs = as_inputs(
         hidden,
         ids,
         weight,
@@ -200,14 +208,14 @@ def cross_entropy_once(
         class_weights=None,
         ignore_index=ignore_index,
     )
-    layout = layout_of(problem, None)
-    return over_devices(_losses_once, problem, normalizer, layout=layout)
+    return _losses_once(inputs, normalizer, ignore_index, inputs.layout(None))
 
 
-@functools.partial(jax.jit, static_argnames=("layout",))
+@functools.partial(jax.jit, static_argnames=("ignore_index", "layout"))
 def _losses_once(
-    problem: Problem, normalizer: Normalizer | None, layout: Layout
+    inputs: Inputs, normalizer: Normalizer | None, ignore_index: int, layout: Layout
 ) -> tuple[Array, Normalizer]:
+    problem = inputs.problem(ignore_index)
     if normalizer is None:
         top, sums = softmax_sums(problem.layer, problem.known, layout, False)
     else:
@@ -235,7 +243,7 @@ def softmax_sums(layer: Layer, known: Known, layout: Layout, kept: bool) -> tupl
     has the derivative of its second part.
     """
     dtype = layer.dtype()
-    zero = jnp.zeros(layer.hidden.shape[0], dtype)
+    zero = jnp.zeros_like(layer.hidden, dtype, shape=layer.hidden.shape[:1])
 
     def step(carry: tuple[Array, Array, Array, Sums], index: Array | None) -> Any:
         best, mass, count, sums = carry
@@ -255,9 +263,10 @@ def softmax_sums(layer: Layer, known: Known, layout: Layout, kept: bool) -> tupl
         return best, mass, count, Sums(conjugate, label, rest)
 
     start = (jnp.full_like(zero, -jnp.inf), zero, zero, Sums(zero, zero, zero if kept else None))
-    best, _, _, sums = fold(step, start, layout)
-    total = sums.conjugate
-    return finite_top(best), sums._replace(conjugate=jnp.log(jnp.where(total == 0, 1, total)))
+    best, _, _, (total, label, rest) = fold(step, start, layout)
+    top, conjugate = finite_top(best), jnp.log(jnp.where(total == 0, 1, total))
+    rest = None if rest is None else far_below(top, rest)
+    return top, Sums(conjugate, far_below(top, label), rest)
 
 
 def _softmax_sums_jvp(
@@ -282,7 +291,7 @@ def _known_sums(
     rows = layer.weight[jnp.maximum(known.ids, 0)]
     dtype = normalizer.top.dtype
     label = jnp.sum(layer.hidden.astype(dtype) * rows.astype(dtype), axis=-1) - normalizer.top
-    return normalizer.top, Sums(normalizer.log_total, label, None)
+    return normalizer.top, Sums(normalizer.log_total, far_below(normalizer.top, label), None)
 
 
 def _known_sums_jvp(

@@ -14,14 +14,14 @@ from softmax_variants.heads._arguments import as_block_size
 from softmax_variants.heads._blocks import Block, Change, Known, Layer, Layout
 from softmax_variants.heads._entmax_threshold import State, output, solve
 from softmax_variants.heads._linear_targets import (
-    Problem,
+    Inputs,
     answered,
-    as_problem,
+    as_inputs,
     entropy_terms,
     expected,
     weighed,
 )
-from softmax_variants.heads._sharding import layout_of, over_devices
+from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._sums import Row, Sums, fold, tangent_of_sums
 from softmax_variants.maps._entmax import phi
 
@@ -61,15 +61,16 @@ def linear_entmax_loss(
       where: boolean [classes], one mask for all examples; the loss is that of the kept classes.
       label_smoothing: mass moved from the label to the uniform distribution over what is kept; a
         scalar or one an example. The loss of a perfect prediction of the smoothed label is 0.
-      softcap: a positive scalar c; logits x become c tanh(x / c).
-      class_weights: [classes]; an example's loss is multiplied by the weight of its label, or by
-        the weight that its distribution expects. Smoothing leaves it alone.
+      softcap: a positive finite scalar c; logits x become c tanh(x / c).
+      class_weights: [classes], at least 0; an example's loss is multiplied by the weight of its
+        label, or by the weight that its distribution expects. Smoothing leaves it alone.
       ignore_index: an id whose examples have loss 0 and gradient 0.
       block_size: classes that a block has; by default chosen from the shapes.
 
     Returns:
       One loss an example, [...], at least float32, at least 0; NaN where an id is out of range,
-      infinite where the label's class is not kept. All gradients are summed in at least float32.
+      infinite where the label's class has mass and is not kept. All gradients are summed in at
+      least float32.
 
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.
@@ -87,7 +88,7 @@ def linear_entmax_loss(
       <https://arxiv.org/abs/1905.05702>`_, 2019; Blondel, Martins and Niculae, `Learning with
       Fenchel-Young Losses <https://arxiv.org/abs/1901.02324>`_, 2020.
     """
-    problem, batch = as_problem(
+    inputs = as_inputs(
         hidden,
         labels,
         weight,
@@ -99,14 +100,16 @@ def linear_entmax_loss(
         ignore_index=ignore_index,
     )
     order = as_parameter(alpha, "alpha", low=0, low_open=True)
-    check_broadcastable(order.shape, batch, "alpha")
-    order = jnp.broadcast_to(order.astype(problem.layer.dtype()), batch).reshape(-1)
-    layout = layout_of(problem, as_block_size(block_size))
-    return over_devices(_losses, problem, order, layout=layout).reshape(batch)
+    check_broadcastable(order.shape, inputs.batch, "alpha")
+    layout = inputs.layout(as_block_size(block_size))
+    run = functools.partial(_losses, ignore_index=ignore_index, layout=layout)
+    loss: Array = over_devices(run, inputs, order, split=examples_of(inputs.hidden))
+    return loss
 
 
-@functools.partial(jax.jit, static_argnames=("layout",))
-def _losses(problem: Problem, alpha: Array, layout: Layout) -> Array:
+@functools.partial(jax.jit, static_argnames=("ignore_index", "layout"))
+def _losses(inputs: Inputs, order: Array, ignore_index: int | None, layout: Layout) -> Array:
+    problem, alpha = inputs.problem(ignore_index), inputs.of_examples(order)
     smooth = problem.weighing.smoothing is not None
     _, _, sums = entmax_sums(problem.layer, alpha, problem.known, layout, smooth)
     loss = sums.conjugate - expected(problem, sums, layout)
@@ -114,7 +117,8 @@ def _losses(problem: Problem, alpha: Array, layout: Layout) -> Array:
     if masses is not None:
         loss = loss + _entropy(alpha, *masses)
     # The true value is never below 0; rounding may be, and has a gradient all the same.
-    return answered(problem, weighed(problem, loss - lax.stop_gradient(jnp.minimum(loss, 0))))
+    loss = weighed(problem, loss - lax.stop_gradient(jnp.minimum(loss, 0)))
+    return answered(problem, loss).reshape(inputs.batch)
 
 
 def _entropy(alpha: Array, *masses: Array) -> Array:

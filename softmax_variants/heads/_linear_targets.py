@@ -1,21 +1,28 @@
 """What the fused losses of an output layer share besides the sums: targets and weights."""
 
+import functools
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from softmax_variants._typing import Array, ArrayLike
-from softmax_variants._validation import as_parameter
+from softmax_variants._validation import as_parameter, equals_id
 from softmax_variants.heads._arguments import (
     as_floating,
     as_hidden,
     as_kept,
+    as_rows,
     as_targets,
-    equals_id,
     per_row,
 )
 from softmax_variants.heads._blocks import Known, Layer, Layout, dtype_of
+from softmax_variants.heads._sharding import device_count
+from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._sums import Sums
+
+# Where no mesh says how many devices there are, a split class axis stays split over so many.
+_DEVICES = (64, 32, 16, 8)
 
 
 class Weighing(NamedTuple):
@@ -42,7 +49,84 @@ class Problem(NamedTuple):
     weighing: Weighing
 
 
-def as_problem(
+class Inputs(NamedTuple):
+    """The arguments of a loss after all checks, still in their own shapes.
+
+    Attributes:
+      hidden: [..., features].
+      labels: class ids [...] or distributions [..., classes].
+      weight: [classes, features].
+      bias: [classes], or none.
+      kept: which classes take part, [classes], or none.
+      smoothing: broadcasts to [...], or none.
+      softcap: a scalar, or none.
+      class_weights: [classes], or none.
+    """
+
+    hidden: Array
+    labels: Array
+    weight: Array
+    bias: Array | None
+    kept: Array | None
+    smoothing: Array | None
+    softcap: Array | None
+    class_weights: Array | None
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The shape of the examples."""
+        return self.hidden.shape[:-1]
+
+    def of_examples(self, value: Array) -> Array:
+        """A parameter in the dtype of the sums, one number an example, [examples]."""
+        wide = value.astype(dtype_of(self.hidden, self.weight))
+        return jnp.broadcast_to(wide, self.batch).reshape(-1)
+
+    def layout(self, block_size: int | None) -> Layout:
+        """Blocks that are split over the devices as the class axis is.
+
+        Distributions are read faster in neighbouring classes: they are, where there is no mesh.
+        """
+        of = functools.partial(Layout.of, self.weight.shape[0], math.prod(self.batch), block_size)
+        devices = device_count()
+        if devices is not None:
+            return of(devices)
+        if jnp.issubdtype(self.labels.dtype, jnp.floating):
+            return of(1)
+        if block_size is not None:
+            most = _DEVICES[0]
+            return of(math.gcd(block_size, most) if block_size < most else most)
+        # Where nothing is left over the program has one block, not two.
+        return min(map(of, _DEVICES), key=lambda layout: layout.rest > 0)
+
+    def problem(self, ignore_index: int | None) -> Problem:
+        """The same with all examples on one axis."""
+        examples, classes = math.prod(self.batch), self.weight.shape[0]
+        rows = as_rows(self.hidden)
+        smoothing = None if self.smoothing is None else self.of_examples(self.smoothing)
+        if jnp.issubdtype(self.labels.dtype, jnp.floating):
+            labels = self.labels.reshape(examples, classes)
+            layer = Layer(rows, self.weight, self.bias, self.softcap, labels)
+            weighing = Weighing(smoothing, self.class_weights, None, None)
+            return Problem(layer, Known(None, self.kept), weighing)
+        ids = self.labels.reshape(examples)
+        valid = ids >= 0
+        if classes <= int(jnp.iinfo(ids.dtype).max):
+            valid = valid & (ids < classes)
+        ignored = None
+        if ignore_index is not None:
+            ignored = equals_id(ids, ignore_index)
+            # Selected away before and after: whatever an ignored example holds, it has no gradient.
+            rows = jnp.where(ignored[:, None], 0, rows)
+            valid = valid | ignored
+            ids = jnp.where(ignored, 0, ids)
+        ids = jnp.where(valid, ids.astype(jnp.int32), -1)
+        layer = Layer(rows, self.weight, self.bias, self.softcap, None)
+        weighing = Weighing(smoothing, self.class_weights, ignored, valid)
+        return Problem(layer, Known(ids, self.kept), weighing)
+
+
+def as_inputs(
     hidden: ArrayLike,
     labels: ArrayLike,
     weight: ArrayLike,
@@ -53,8 +137,8 @@ def as_problem(
     softcap: ArrayLike | None,
     class_weights: ArrayLike | None,
     ignore_index: int | None,
-) -> tuple[Problem, tuple[int, ...]]:
-    """The arguments after all checks, and the shape of the examples."""
+) -> Inputs:
+    """The arguments after all checks."""
     hidden, weight = as_hidden(hidden, weight)
     batch, classes = hidden.shape[:-1], weight.shape[0]
     labels = as_targets(labels, batch, classes, ignore_index)
@@ -62,37 +146,18 @@ def as_problem(
     bias = None if bias is None else as_floating(bias, "bias", (classes,))
     cap = None
     if softcap is not None:
-        cap = as_parameter(softcap, "softcap", low=0, low_open=True)
+        cap = as_parameter(softcap, "softcap", low=0, low_open=True, high_open=True)
         if cap.ndim:
             raise ValueError(f"softcap must be a scalar, got shape {cap.shape}")
     if class_weights is not None:
         class_weights = as_floating(class_weights, "class_weights", (classes,))
-    dtype = dtype_of(hidden, weight)
+        as_parameter(class_weights, "class_weights", low=0)
+        class_weights = jnp.where(class_weights >= 0, class_weights, jnp.nan)
     smoothing: Array | None = None
     # Only a literal 0 skips the smoothing, which it then leaves as it is to the last bit.
     if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
         smoothing = per_row(label_smoothing, "label_smoothing", batch, high=1)
-        smoothing = jnp.broadcast_to(smoothing.astype(dtype), batch).reshape(-1)
-    rows = hidden.reshape(-1, hidden.shape[-1])
-    if jnp.issubdtype(labels.dtype, jnp.floating):
-        layer = Layer(rows, weight, bias, cap, labels.reshape(-1, classes))
-        weighing = Weighing(smoothing, class_weights, None, None)
-        return Problem(layer, Known(None, kept), weighing), batch
-    ids = labels.reshape(-1)
-    valid = ids >= 0
-    if classes <= int(jnp.iinfo(ids.dtype).max):
-        valid = valid & (ids < classes)
-    ignored = None
-    if ignore_index is not None:
-        ignored = equals_id(ids, ignore_index)
-        # Selected away before and after: whatever an ignored example holds, it has no gradient.
-        rows = jnp.where(ignored[:, None], 0, rows)
-        valid = valid | ignored
-        ids = jnp.where(ignored, 0, ids)
-    ids = jnp.where(valid, ids.astype(jnp.int32), -1)
-    layer = Layer(rows, weight, bias, cap, None)
-    weighing = Weighing(smoothing, class_weights, ignored, valid)
-    return Problem(layer, Known(ids, kept), weighing), batch
+    return Inputs(hidden, labels, weight, bias, kept, smoothing, cap, class_weights)
 
 
 def class_count(known: Known, layout: Layout, dtype: jnp.dtype) -> Array:
@@ -109,7 +174,10 @@ def expected(problem: Problem, sums: Sums, layout: Layout) -> Array:
         return sums.label
     assert sums.kept is not None
     mean = sums.kept / class_count(problem.known, layout, sums.label.dtype)
-    return (1 - smoothing) * sums.label + smoothing * mean
+    # What has no mass counts nothing, however far below it is.
+    label = jnp.where((smoothing == 1) & jnp.isneginf(sums.label), 0, sums.label)
+    mean = jnp.where((smoothing == 0) & jnp.isneginf(mean), 0, mean)
+    return (1 - smoothing) * label + smoothing * mean
 
 
 def weighed(problem: Problem, loss: Array) -> Array:
@@ -129,8 +197,7 @@ def answered(problem: Problem, value: Array) -> Array:
     """NaN where the label is no class, 0 where the example is ignored."""
     weighing = problem.weighing
     if weighing.valid is not None:
-        # A product: the gradient of that example is then NaN as well.
-        value = value * jnp.where(weighing.valid, 1, jnp.nan).astype(value.dtype)
+        value = spoiled(value, weighing.valid)
     if weighing.ignored is not None:
         value = jnp.where(weighing.ignored, 0, value)
     return value

@@ -55,7 +55,8 @@ def nce_loss(
       where: boolean, broadcasts to the examples [...]; False gives loss 0 and gradient 0.
 
     Returns:
-      One loss an example, [...], at least float32 and at least 0; NaN where a label is no class.
+      One loss an example, [...], at least float32 and at least 0; NaN where a label is no class,
+      or one that the sampler never draws.
 
     Raises:
       TypeError: a dtype that does not fit, no key, no sampler; the message names the argument.

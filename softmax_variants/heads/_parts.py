@@ -48,10 +48,10 @@ def largest(rows: Array, weight: Array, bias: Array | None, k: int) -> Largest:
         return best, ids, top, total
 
     start = (
-        jnp.full((count, k), -jnp.inf, dtype),
-        jnp.zeros((count, k), jnp.int32),
-        jnp.full(count, -jnp.inf, dtype),
-        jnp.zeros(count, dtype),
+        jnp.full_like(rows, -jnp.inf, dtype, shape=(count, k)),
+        jnp.zeros_like(rows, jnp.int32, shape=(count, k)),
+        jnp.full_like(rows, -jnp.inf, dtype, shape=(count,)),
+        jnp.zeros_like(rows, dtype, shape=(count,)),
     )
     best, ids, top, total = fold(step, start, layout)
     return Largest(best, ids, finite_top(top) + jnp.log(total))
@@ -77,9 +77,12 @@ def drawn(key: Array, rows: Array, weight: Array, bias: Array | None = None) -> 
         return jnp.where(new > best, new, best), jnp.where(new > best, id_, ids)
 
     count = rows.shape[0]
-    return fold(
-        step, (jnp.full(count, -jnp.inf, layer.dtype()), jnp.zeros(count, jnp.int32)), layout
+    start = (
+        jnp.full_like(rows, -jnp.inf, layer.dtype(), shape=(count,)),
+        jnp.zeros_like(rows, jnp.int32, shape=(count,)),
     )
+    found: tuple[Array, Array] = fold(step, start, layout)
+    return found
 
 
 def logits(rows: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -91,4 +94,4 @@ def logits(rows: Array, weight: Array, bias: Array | None = None) -> Array:
 
 def _layer(rows: Array, weight: Array, bias: Array | None) -> tuple[Layer, Layout]:
     layer = Layer(rows, weight, bias, None, None)
-    return layer, Layout.of(weight.shape[0], rows.shape[0], None, False)
+    return layer, Layout.of(weight.shape[0], rows.shape[0], None, devices=1)

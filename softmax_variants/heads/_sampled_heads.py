@@ -24,6 +24,7 @@ from softmax_variants.heads._sampled import (
 )
 from softmax_variants.heads._sampled_layer import as_sampler, drawn, row_losses
 from softmax_variants.heads._samplers import Sampler
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 _H = TypeVar("_H", bound=type[Any])
 
@@ -78,7 +79,7 @@ class SampledHead(LinearHead, abc.ABC):
         hidden = jnp.asarray(hidden)
         if hidden.ndim == 0 or hidden.shape[-1] != self.features:
             raise ValueError(f"hidden must have shape (..., {self.features}), got {hidden.shape}")
-        as_floating(hidden.reshape(-1), "hidden", ("values",))
+        as_floating(hidden, "hidden", hidden.shape)
         labels = jnp.asarray(labels)
         where = None if where is None else jnp.asarray(where)
         return row_losses(
@@ -96,9 +97,18 @@ class SampledHead(LinearHead, abc.ABC):
     ) -> Array:
         """The training objective of each example, [...]; it is random, so that it takes a key."""
         self._layer(params)
-        plan = self.plan(labels, key=key)
-        rows = {name: take(params[name], ids) for name, ids in plan.ids.items()}
-        return self.loss_of_rows(rows, plan, hidden, labels, where=where)
+        hidden, labels = jnp.asarray(hidden), jnp.asarray(labels)
+        where = None if where is None else jnp.asarray(where)
+
+        def run(head: SampledHead, params: Params, hidden: Array, *others: Any) -> Array:
+            labels, key, where = others
+            plan = head.plan(labels, key=key)
+            rows = {name: take(params[name], ids) for name, ids in plan.ids.items()}
+            return head.loss_of_rows(rows, plan, hidden, labels, where=where)
+
+        split = None if hidden.ndim == 0 else examples_of(hidden)
+        loss: Array = over_devices(run, self, params, hidden, labels, key, where, split=split)
+        return loss
 
 
 def _registered(cls: _H) -> _H:

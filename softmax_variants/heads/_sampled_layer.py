@@ -20,6 +20,7 @@ from softmax_variants.heads._gathered import (
     take,
 )
 from softmax_variants.heads._samplers import Sampler
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 def as_sampler(sampler: Sampler | None, classes: int) -> Sampler:
@@ -78,9 +79,13 @@ def sampled_losses(
         key = as_key(key)  # type: ignore[arg-type] # it says itself what it is given
     # Nothing of a sampler is needed where nothing is drawn.
     used = sampler if draw is None else None
-    return _losses(
-        objective, key, used, draw, hidden, jnp.asarray(labels), weight, bias, label_weights, where
+    target = None if label_weights is None else jnp.asarray(label_weights)
+    mask = None if where is None else jnp.asarray(where)
+    run, ids = functools.partial(_losses, objective), jnp.asarray(labels)
+    loss: Array = over_devices(
+        run, key, used, draw, hidden, ids, weight, bias, target, mask, split=examples_of(hidden)
     )
+    return loss
 
 
 @functools.partial(jax.jit, static_argnames=("objective",))

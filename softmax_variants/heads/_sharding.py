@@ -1,41 +1,56 @@
-"""A class axis that is split over devices: which blocks keep it split, and both kinds of axis."""
+"""How a loss is entered with arrays that devices share: explicit mesh axes, and `shard_map`."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import lax
 from jax.sharding import PartitionSpec
 
-from softmax_variants.heads._blocks import Layout
-from softmax_variants.heads._linear_targets import Problem
+from softmax_variants._typing import Array
 
 
-def layout_of(problem: Problem, block_size: int | None) -> Layout:
-    """Blocks of every k-th class: each is then split over the devices as the class axis is.
+def over_devices(f: Callable[..., Any], *arguments: Any, split: PartitionSpec | None = None) -> Any:
+    """`f(*arguments)`, where the compiler decides which device has what of it.
 
-    Distributions are read faster in neighbouring classes: they are, where there is no mesh.
+    Under explicit mesh axes reshapes and loops over an axis that is split are refused; inside, axes
+    are automatic, and the results are split as `split` says, or not at all. Under `shard_map` all
+    arguments differ over the devices as soon as one does: so do then the carries of loops.
     """
-    layer = problem.layer
-    strided = layer.labels is None or not jax.sharding.get_abstract_mesh().empty
-    return Layout.of(layer.weight.shape[0], layer.hidden.shape[0], block_size, strided)
+    arguments = _alike(arguments)
+    specs = [jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(arguments)]
+    if all(part is None for spec in specs for part in spec):
+        return f(*arguments)
+    out = PartitionSpec() if split is None else split
+    return jax.sharding.auto_axes(f, out_sharding=out)(*arguments)
 
 
-def over_devices(f: Callable[..., Any], *arguments: Any, layout: Layout) -> Any:
-    """`f(*arguments, layout=layout)`, where the compiler decides which device has what of it.
+def examples_of(hidden: Array) -> PartitionSpec:
+    """How the examples of hidden states [..., features] are split over explicit axes."""
+    return PartitionSpec(*jax.typeof(hidden).sharding.spec[:-1])
 
-    Under explicit mesh axes a reshape of a split class axis is refused; inside, axes are automatic.
-    """
-    if not _explicit(arguments):
-        return f(*arguments, layout=layout)
-    problem: Problem = arguments[0]
-    examples = jax.typeof(problem.layer.hidden).sharding.spec[0]
-    run = jax.sharding.auto_axes(
-        lambda *arguments: f(*arguments, layout=layout), out_sharding=PartitionSpec(examples)
+
+def device_count() -> int | None:
+    """How many devices an axis may be split over; none where no mesh says so."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return None
+    # What a `shard_map` has split is already the part of one device.
+    return math.prod(mesh.shape[axis] for axis in mesh.axis_names if axis not in mesh.manual_axes)
+
+
+def _alike(tree: Any) -> Any:
+    """The same arrays, all of them varying over the axes that any of them varies over."""
+
+    def varying(leaf: Any) -> frozenset[Any]:
+        return jax.typeof(leaf).manual_axis_type.varying
+
+    leaves = jax.tree.leaves(tree)
+    axes = frozenset[Any]().union(*map(varying, leaves))
+    if all(varying(leaf) == axes for leaf in leaves):
+        return tree
+    return jax.tree.map(
+        lambda leaf: lax.pcast(leaf, tuple(sorted(axes - varying(leaf), key=str)), to="varying"),
+        tree,
     )
-    return run(*arguments)
-
-
-def _explicit(arguments: tuple[Any, ...]) -> bool:
-    """Whether any argument is split over an explicit axis; the hidden states may be on all."""
-    shardings = [jax.typeof(leaf).sharding for leaf in jax.tree.leaves(arguments)]
-    return any(part is not None for s in shardings for part in s.spec)

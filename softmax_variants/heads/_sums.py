@@ -45,6 +45,11 @@ class Row(NamedTuple):
     state: Any
 
 
+def far_below(top: Array, value: Array) -> Array:
+    """What lies below the largest score, `-inf` where that is the largest float, for infinity."""
+    return jnp.where((top == jnp.finfo(top.dtype).max) & (value < 0), -jnp.inf, value)
+
+
 def fold(
     step: Callable[[Any, Array | None], Any], start: Any, layout: Layout, *, again: bool = False
 ) -> Any:
@@ -55,8 +60,10 @@ def fold(
     def body(carry: Any, index: Array) -> tuple[Any, None]:
         return step(carry, index), None
 
+    # What is left over comes first: what the loop then adds to is its own.
+    start = step(start, None) if layout.rest else start
     carry, _ = lax.scan(body, start, jnp.arange(layout.count, dtype=jnp.int32))
-    return step(carry, None) if layout.rest else carry
+    return carry
 
 
 def change_of_sums(
@@ -70,7 +77,9 @@ def change_of_sums(
         gap, moved = block.gap(row.top), block.moved(part)
         label = sums.label + block.on_label(moved)
         if part.labels is not None:
-            label = label + block.on_kept(gap * part.labels.astype(gap.dtype))
+            # As in the transpose: a class whose score is `-inf` has no mass to gain.
+            scores = jnp.where(jnp.isfinite(gap), gap, 0)
+            label = label + block.on_kept(scores * part.labels.astype(gap.dtype))
         return Sums(
             sums.conjugate + jnp.sum(output(gap, row.state) * moved, axis=-1),
             label,

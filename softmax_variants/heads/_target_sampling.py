@@ -1,5 +1,7 @@
 """Target sampling: softmax over a subset of the classes that is fixed for a part of the data."""
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from softmax_variants._validation import as_count, as_mask
 from softmax_variants.heads._arguments import as_floating, as_hidden
 from softmax_variants.heads._gathered import as_class_ids, take
 from softmax_variants.heads._linear import linear_cross_entropy
+from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 class TargetPartition(NamedTuple):
@@ -65,6 +68,8 @@ def target_partitions(
     if isinstance(labels, jax.core.Tracer):
         raise TypeError("labels must be known when the partitions are made, got a traced array")
     array = np.asarray(labels)
+    if not array.size and not hasattr(labels, "dtype"):  # an empty list has no dtype of its own
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels must be class ids of integer dtype, got dtype {array.dtype}")
     classes = as_count(classes, "classes", high=2**31 - 2)
@@ -76,7 +81,7 @@ def target_partitions(
     bad = (array < 0) | (array >= classes)
     if bad.any():
         raise ValueError(f"labels must lie in [0, {classes}), got {array[bad][0]}")
-    table = array.reshape(array.shape[0], -1).astype(np.int64)
+    table = array.reshape(array.shape[0], math.prod(array.shape[1:])).astype(np.int64)
     before = _previous(table.reshape(-1)).reshape(table.shape)
     found, start = [], 0
     while start < table.shape[0]:
@@ -136,7 +141,8 @@ def target_sampled_softmax_loss(
       weight: [classes, features], any floating dtype; a row a class, as embeddings have it.
       bias: [classes].
       subset: V', distinct class ids in rising order, [size], such as those of
-        `target_partitions`; ids from `classes` on fill it up and are no class.
+        `target_partitions`; ids from `classes` on fill it up and are no class. Where it is traced
+        its order is of no account, a class counts once, and negative ids are no class.
       where: boolean, broadcasts to the examples [...]; False gives loss 0 and gradient 0.
 
     Returns:
@@ -146,7 +152,7 @@ def target_sampled_softmax_loss(
     Raises:
       TypeError: a dtype that does not fit; the message names the argument.
       ValueError: a shape that does not fit, such as a transposed weight; a subset larger than the
-        number of classes.
+        number of classes, or not of distinct classes in rising order.
 
     Example:
       >>> import jax.numpy as jnp
@@ -176,10 +182,29 @@ def target_sampled_softmax_loss(
             f"subset must have shape (size,) of at most {classes} distinct classes, got "
             f"{chosen.shape}"
         )
-    return _losses(hidden, ids, weight, bias, as_class_ids(chosen, classes), as_mask(where, batch))
+    rising, known = _known_to_rise(chosen, classes), as_class_ids(chosen, classes)
+    mask, split = as_mask(where, batch), examples_of(hidden)
+    losses = functools.partial(_losses, rising=rising)
+    loss: Array = over_devices(losses, hidden, ids, weight, bias, known, mask, split=split)
+    return loss
 
 
-@jax.jit
+def _known_to_rise(subset: Array, classes: int) -> bool:
+    """Whether the ids are known; they then have to be classes in rising order, followed by none."""
+    if isinstance(subset, jax.core.Tracer) or not subset.is_fully_addressable:
+        return False
+    ids = np.minimum(np.asarray(subset).astype(np.int64), classes)
+    falls = (ids[1:] < ids[:-1]) | ((ids[1:] == ids[:-1]) & (ids[1:] < classes))
+    if ids[0] < 0 or falls.any():
+        place = 0 if ids[0] < 0 else int(np.argmax(falls)) + 1
+        raise ValueError(
+            f"subset must have distinct classes in rising order, got {ids[place]} at place {place}"
+            + (f" after {ids[place - 1]}" if place else "")
+        )
+    return True
+
+
+@functools.partial(jax.jit, static_argnames=("rising",))
 def _losses(
     hidden: Array,
     ids: Array,
@@ -187,8 +212,14 @@ def _losses(
     bias: Array | None,
     subset: Array,
     where: Array | None,
+    rising: bool,
 ) -> Array:
     classes = weight.shape[0]
+    counted = subset < classes
+    if not rising:
+        subset = jnp.sort(subset)
+        first = jnp.concatenate([jnp.ones(1, bool), subset[1:] != subset[:-1]])
+        counted = (subset < classes) & first
     place = jnp.minimum(jnp.searchsorted(subset, ids).astype(jnp.int32), subset.shape[0] - 1)
     place = jnp.where((subset[place] == ids) & (ids < classes), place, -1)
     if where is not None:
@@ -199,6 +230,6 @@ def _losses(
         place,
         take(weight, subset),
         None if bias is None else take(bias, subset),
-        where=subset < classes,
+        where=counted,
     )
     return loss if where is None else jnp.where(where, loss, 0)

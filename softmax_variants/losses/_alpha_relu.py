@@ -24,18 +24,37 @@ def _value(x: Array, t: Array, parameters: AlphaReluParameters) -> tuple[Array, 
     With `u = (alpha-1) x - tau`, a class adds `[u]_+^(alpha/(alpha-1)) / alpha
     + t^alpha / (alpha (alpha-1)) - t u / (alpha-1)`, which is at least 0.
     """
-    alpha, tau = parameters
+    alpha = _in_range(parameters.alpha)
     eps = alpha - 1
-    # A masked score must not meet the derivative for alpha, which is the score itself.
-    u = jnp.where(masked(x), -jnp.inf, eps * jnp.where(masked(x), 0, x) - tau)
+    u = _base(x, parameters)
     log_p = jnp.log(jnp.where(u <= 0, 1, u)) / eps
     p = jnp.where(u <= 0, 0, jnp.exp(log_p))
     primitive = jnp.where(u <= 0, 0, jnp.exp(alpha * log_p))
     at_target = jnp.where(t == 0, 0, jnp.exp(alpha * jnp.log(jnp.where(t == 0, 1, t))))
-    product = jnp.where(t == 0, 0, t * u)
+    # Where the score is infinite the first term outgrows the product.
+    product = jnp.where((t == 0) | (u == jnp.inf), 0, t * u)
     # Over one denominator, so that a perfect row is exactly 0.
     loss = staged_sum(eps * primitive + at_target - alpha * product) / (alpha * eps)
     return jnp.where(loss < 0, 0, loss), p
+
+
+def _in_range(alpha: Array) -> Array:
+    """NaN for a traced alpha out of its range."""
+    return alpha * jnp.where(alpha > 1, 1, jnp.nan)
+
+
+def _base(x: Array, parameters: AlphaReluParameters) -> Array:
+    """`u`, whose power the output is."""
+    eps = _in_range(parameters.alpha) - 1
+    # A masked score must not meet the derivative for alpha, which is the score itself.
+    return jnp.where(masked(x), -jnp.inf, eps * jnp.where(masked(x), 0, x) - parameters.tau)
+
+
+def _target_slope(x: Array, t: Array, parameters: AlphaReluParameters) -> Array:
+    """The derivative for each target, `(t^(alpha-1) - u) / (alpha-1)`, also where that is 0."""
+    eps, u = _in_range(parameters.alpha) - 1, _base(x, parameters)
+    power = jnp.where(t == 0, 0, jnp.exp(eps * jnp.log(jnp.where(t == 0, 1, t))))
+    return jnp.where(jnp.isinf(u), 0, (power - u) / eps)
 
 
 @jax.custom_jvp
@@ -53,17 +72,21 @@ def _alpha_relu_loss_jvp(
     tangent = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
         _, p = _value(x, t, parameters)
-        tangent = tangent + staged_sum(jnp.where(masked(x), 0, (p - t) * dx))
+        # A NaN spoils its whole row, as it does where a map is normalised.
+        slope = jnp.where(jnp.isnan(loss), jnp.nan, p - t)
+        tangent = tangent + staged_sum(jnp.where(masked(x), 0, slope * dx))
     dt = target.tangent(dtarget, x)
-    if dt is not None or not all(isinstance(d, SymbolicZero) for d in dparameters):
-        dt = jnp.zeros_like(t) if dt is None else dt
+    if dt is not None:
+        slope = jnp.where(masked(x), 0, _target_slope(x, t, parameters))
+        tangent = tangent + staged_sum(slope * jnp.where(masked(x), 0, dt))
+    if not all(isinstance(d, SymbolicZero) for d in dparameters):
         moves = AlphaReluParameters(
             *(
                 jnp.zeros_like(value) if isinstance(d, SymbolicZero) else d
                 for value, d in zip(parameters, dparameters, strict=True)
             )
         )
-        _, rest = jax.jvp(lambda t, q: _value(x, t, q)[0], (t, parameters), (dt, moves))
+        _, rest = jax.jvp(lambda q: _value(x, t, q)[0], (parameters,), (moves,))
         tangent = tangent + rest
     return loss, tangent
 

@@ -3,7 +3,7 @@
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
 from softmax_variants.losses._alpha_relu import AlphaReluParameters, alpha_relu_loss_rows
-from softmax_variants.losses._fenchel_young import fenchel_young_loss
+from softmax_variants.losses._fenchel_young import fenchel_young_rows
 from softmax_variants.losses._geometry import GINI, SHANNON, ClosedTsallis, norm, tsallis
 from softmax_variants.losses._targets import per_example
 
@@ -50,12 +50,13 @@ def cross_entropy_loss(
       Cox, `The Regression Analysis of Binary Sequences
       <https://doi.org/10.1111/j.2517-6161.1958.tb00292.x>`_, 1958.
     """
-    return fenchel_young_loss(
+    return per_example(
+        fenchel_young_rows,
         logits,
         labels,
         axis,
         where,
-        geometry=SHANNON,
+        parameters=SHANNON,
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
     )
@@ -101,12 +102,13 @@ def sparsemax_loss(
     References:
       Martins and Astudillo, `From Softmax to Sparsemax <https://arxiv.org/abs/1602.02068>`_, 2016.
     """
-    return fenchel_young_loss(
+    return per_example(
+        fenchel_young_rows,
         logits,
         labels,
         axis,
         where,
-        geometry=GINI,
+        parameters=GINI,
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
     )
@@ -153,12 +155,13 @@ def entmax15_loss(
       Peters, Niculae and Martins, `Sparse Sequence-to-Sequence Models
       <https://arxiv.org/abs/1905.05702>`_, 2019.
     """
-    return fenchel_young_loss(
+    return per_example(
+        fenchel_young_rows,
         logits,
         labels,
         axis,
         where,
-        geometry=_ENTMAX15,
+        parameters=_ENTMAX15,
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
     )
@@ -209,12 +212,13 @@ def entmax_loss(
       Peters, Niculae and Martins, `Sparse Sequence-to-Sequence Models
       <https://arxiv.org/abs/1905.05702>`_, 2019.
     """
-    return fenchel_young_loss(
+    return per_example(
+        fenchel_young_rows,
         logits,
         labels,
         axis,
         where,
-        geometry=tsallis(alpha),
+        parameters=tsallis(alpha),
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
     )
@@ -263,12 +267,13 @@ def normmax_loss(
       Blondel, Martins and Niculae, `Learning with Fenchel-Young Losses
       <https://arxiv.org/abs/1901.02324>`_, 2020.
     """
-    return fenchel_young_loss(
+    return per_example(
+        fenchel_young_rows,
         logits,
         labels,
         axis,
         where,
-        geometry=norm(alpha),
+        parameters=norm(alpha),
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
     )
@@ -320,7 +325,7 @@ def alpha_relu_loss(
       Tezekbayev, Nikoulina, Galle and Assylbekov, `Speeding Up Entmax
       <https://arxiv.org/abs/2111.06832>`_, 2022.
     """
-    alpha = as_parameter(alpha, "alpha", low=1, low_open=True)
+    alpha = as_parameter(alpha, "alpha", low=1, low_open=True, high_open=True)
     tau = as_parameter(tau, "tau")
     return per_example(
         alpha_relu_loss_rows,

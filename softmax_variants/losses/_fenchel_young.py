@@ -65,6 +65,7 @@ def fenchel_young_loss(
         targets,
         axis,
         where,
+        name="targets",
         parameters=geometry,
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
@@ -100,8 +101,10 @@ def _fenchel_young_jvp(
         tangent = tangent + staged_sum(jnp.where(masked(x), 0, (p - t) * dx))
     dt = target.tangent(dtarget, x)
     if dt is not None:
-        slope = geometry.entropy_gradient(t) - shift(x)
-        tangent = tangent + staged_sum(jnp.where(masked(x), 0, slope * dt))
+        out = masked(x)
+        # Selected away in both factors: in reverse one of them meets the other's zero cotangent.
+        slope = jnp.where(out, 0, geometry.entropy_gradient(t) - shift(x))
+        tangent = tangent + staged_sum(slope * jnp.where(out, 0, dt))
     # By the envelope theorem a parameter moves the conjugate as it moves the entropy of the output.
     at_output = geometry.entropy_tangent(dgeometry, p)
     if at_output is not None:

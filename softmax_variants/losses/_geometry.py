@@ -13,6 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import row_max, shift, staged_sum
 from softmax_variants._pytrees import pytree_dataclass
+from softmax_variants._threshold import less_one
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter
 from softmax_variants.losses._deformed_log import mean_slope, negated_log
@@ -113,7 +114,8 @@ class Tsallis(Geometry):
         out to more digits than the dtype has.
         """
         p = entmax_rows(x, self.alpha)
-        off, hard, eps = p == 0, jnp.isinf(self.alpha), self._eps()
+        off, hard = p == 0, jnp.isinf(self.alpha)
+        eps = less_one(jnp.where(hard, 2, self.alpha))
         best = row_max(p)
         best = jnp.where(best == 0, 1, best)
         threshold, rest = negated_log(best, eps)
@@ -125,33 +127,37 @@ class Tsallis(Geometry):
 
     def entropy(self, p: Array) -> Array:
         """`sum p log_alpha(p) / alpha`, which is `(sum p^alpha - 1) / (alpha (alpha-1))`."""
-        return staged_sum(self._deformed(p)) / (self.alpha * self._eps())
+        value = staged_sum(p * self._log(p)) / self.alpha
+        return jnp.where(jnp.isinf(self.alpha), 0, value)
 
     def entropy_gradient(self, p: Array) -> Array:
         """`log_alpha(p)`, less a constant."""
-        log_p = jnp.log(p)
-        return jnp.where(jnp.isinf(self.alpha), 0, jnp.expm1(self._eps() * log_p) / self._eps())
+        eps = less_one(jnp.where(jnp.isinf(self.alpha), 2, self.alpha))
+        at_zero = jnp.where(eps < 0, -jnp.inf, -1 / eps)
+        return jnp.where(jnp.isinf(self.alpha), 0, jnp.where(p == 0, at_zero, self._log(p)))
 
     def entropy_tangent(self, tangents: "Geometry", p: Array) -> Array | None:
         """`d Omega / d alpha`, regular through alpha = 1."""
         assert isinstance(tangents, Tsallis)
         if isinstance(tangents.alpha, SymbolicZero):
             return None
-        alpha, eps = self.alpha, self._eps()
+        alpha = self.alpha
         log_p = jnp.log(jnp.where(p == 0, 1, p))
-        first = staged_sum(self._deformed(p)) / eps / jnp.square(alpha)
-        second = staged_sum(p * jnp.square(log_p) * phi(eps * log_p)) / alpha
+        first = staged_sum(p * self._log(p)) / jnp.square(alpha)
+        second = staged_sum(p * jnp.square(log_p) * phi(self._eps() * log_p)) / alpha
         return jnp.where(jnp.isinf(alpha), 0, -(first + second)) * tangents.alpha
 
     def _eps(self) -> Array:
-        eps = jnp.where(jnp.isinf(self.alpha), 1, self.alpha - 1)
-        return jnp.where(jnp.abs(eps) < 2.0**-40, 2.0**-40, eps)
+        return jnp.where(jnp.isinf(self.alpha), 1, self.alpha - 1)
 
-    def _deformed(self, p: Array) -> Array:
-        """`p (p^(alpha-1) - 1)`."""
-        exponent = self._eps() * jnp.log(jnp.where(p == 0, 1, p))
-        exponent = jnp.maximum(exponent, -(2.0**100))  # from there on all the same
-        return p * exponent * mean_slope(exponent)
+    def _log(self, p: Array) -> Array:
+        """`log_alpha(p) = (p^(alpha-1) - 1) / (alpha-1)`, 0 where p is 0.
+
+        A product, which alpha moves at exactly 1 as elsewhere.
+        """
+        log_p = jnp.log(jnp.where(p == 0, 1, p))
+        exponent = jnp.maximum(self._eps() * log_p, -(2.0**100))  # from there on all the same
+        return log_p * mean_slope(exponent)
 
 
 SHANNON: Geometry = Shannon()

@@ -18,11 +18,14 @@ from softmax_variants._numerics import (
 )
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import (
+    as_array,
     as_axes,
+    as_ignore_index,
     as_logits,
     as_mask,
     as_parameter,
     check_broadcastable,
+    equals_id,
 )
 
 
@@ -84,13 +87,15 @@ def per_example(
     axis: Axis,
     where: ArrayLike | None,
     *,
+    name: str = "labels",
     parameters: Any = None,
     label_smoothing: ArrayLike = 0.0,
     ignore_index: int | None = None,
 ) -> Array:
     """`rows_loss(rows, target, parameters)` for each example, shaped like the ids of the labels.
 
-    `parameters` is a pytree of real arrays that broadcast against the logits with size 1 on `axis`.
+    `parameters` is a pytree of real arrays that broadcast against the logits with size 1 on `axis`;
+    `name` is what the caller's caller knows the labels by.
     """
     logits = as_logits(logits)
     axes = as_axes(axis, logits.ndim)
@@ -99,9 +104,12 @@ def per_example(
     for a in axes:
         target[a] = 1
     for path, value in jax.tree_util.tree_leaves_with_path(parameters):
-        name = str(getattr(path[-1], "name", path[-1])) if path else "parameters"
-        check_broadcastable(value.shape, tuple(target), name)
-    labels = _as_labels(labels, logits.shape, axes, ignore_index)
+        parameter = str(getattr(path[-1], "name", path[-1])) if path else "parameters"
+        check_broadcastable(value.shape, tuple(target), parameter)
+    ignore_index = as_ignore_index(ignore_index)
+    labels = _as_labels(labels, logits.shape, axes, name)
+    if ignore_index is not None and jnp.issubdtype(labels.dtype, jnp.floating):
+        raise ValueError(f"ignore_index needs {name} of integer dtype, got distributions")
     smoothing: Array | None = None
     # Only a literal 0 skips the smoothing, which it then leaves as it is to the last bit.
     if not (isinstance(label_smoothing, float | int) and label_smoothing == 0):
@@ -111,32 +119,26 @@ def per_example(
 
 
 def _as_labels(
-    labels: ArrayLike, shape: tuple[int, ...], axes: tuple[int, ...], ignore_index: int | None
+    labels: ArrayLike, shape: tuple[int, ...], axes: tuple[int, ...], name: str
 ) -> Array:
-    labels = jnp.asarray(labels)
+    labels = as_array(labels, name)
     if jnp.issubdtype(labels.dtype, jnp.floating):
         if labels.shape != shape:
             raise ValueError(
-                f"labels of floating dtype are distributions and must have the logits' shape "
+                f"{name} of floating dtype are distributions and must have the logits' shape "
                 f"{shape}, got {labels.shape}"
             )
-        if ignore_index is not None:
-            raise ValueError("ignore_index needs labels of integer dtype, got distributions")
         return labels
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
-            f"labels must be class ids (integer dtype) or distributions (floating dtype), got "
+            f"{name} must be class ids (integer dtype) or distributions (floating dtype), got "
             f"dtype {labels.dtype}"
         )
     expected = tuple(size for a, size in enumerate(shape) if a not in axes)
     if labels.shape != expected:
         raise ValueError(
-            f"labels of integer dtype are class ids and must have shape {expected} (the logits' "
+            f"{name} of integer dtype are class ids and must have shape {expected} (the logits' "
             f"shape {shape} without the class axis), got {labels.shape}"
-        )
-    if ignore_index is not None and not isinstance(ignore_index, int):
-        raise TypeError(
-            f"ignore_index must be a Python integer or None, got {type(ignore_index).__name__}"
         )
     return labels
 
@@ -159,7 +161,15 @@ def _per_example(
         return classes_last(value, axes)
 
     parameters = jax.tree_util.tree_map(as_row_parameter, parameters)
-    smoothing = None if smoothing is None else as_row_parameter(smoothing)
+    if smoothing is not None:
+        smoothing = as_row_parameter(smoothing)
+        # A traced one out of its range is NaN, the derivative as well.
+        smoothing = smoothing * jnp.where((smoothing >= 0) & (smoothing <= 1), 1, jnp.nan)
+    if x.shape[-1] == 0:
+        # Of no classes none can be right: every id is out of range. A distribution has no mass.
+        hard = not jnp.issubdtype(labels.dtype, jnp.floating)
+        loss = jnp.full(x.shape[:-1], jnp.nan if hard else 0, x.dtype)
+        return loss if ignore_index is None else jnp.where(equals_id(labels, ignore_index), 0, loss)
     if jnp.issubdtype(labels.dtype, jnp.floating):
         return rows_loss(
             x, Target(None, classes_last(labels, axes).astype(x.dtype), smoothing), parameters
@@ -168,7 +178,7 @@ def _per_example(
     ids = labels[..., None].astype(labels.dtype if labels.dtype.itemsize >= 4 else jnp.int32)
     if ignore_index is None:
         return rows_loss(x, Target(ids, None, smoothing), parameters)[..., 0]
-    ignored = ids == ignore_index
+    ignored = equals_id(ids, ignore_index)
     # Selected away before and after: whatever an ignored example holds, it has no gradient.
     x, ids = jnp.where(ignored, 0, x), jnp.where(ignored, 0, ids)
     loss = rows_loss(x, Target(ids, None, smoothing), parameters)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import masked, on_rows
+from softmax_variants._numerics import masked, on_rows, row_sum, zero_masked
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
 from softmax_variants.maps._entmax import phi
@@ -24,8 +24,9 @@ def alpha_relu(
 
     .. math:: p_i = \max((\alpha - 1) x_i - \tau, 0)^{1 / (\alpha - 1)}
 
-    It acts on every entry alone and is not normalised: trained with its own loss, the outputs learn
-    to sum to about 1 at the cost of a ReLU. With tau = -1 it tends to `exp(x)` as alpha tends to 1.
+    It acts on every entry alone, but for a NaN, which spoils its row as in the other maps. It is
+    not normalised: trained with its own loss, the outputs learn to sum to about 1 at the cost of a
+    ReLU. With tau = -1 it tends to `exp(x)` as alpha tends to 1.
     A result beyond the range of the dtype is infinite, as is that of an infinite logit (whose
     derivative is zero).
 
@@ -63,10 +64,12 @@ def alpha_relu(
 
 @jax.custom_jvp
 def alpha_relu_rows(x: Array, alpha: Array, tau: Array) -> Array:
-    """Alpha-ReLU of every entry."""
+    """Alpha-ReLU of every entry; a row with a NaN is NaN."""
     inside, log_base = _log_base(x, alpha, tau)
     p = jnp.where(inside, jnp.exp(log_base / (alpha - 1)), 0)
-    return jnp.where(masked(x), 0, jnp.where(alpha > 1, p, jnp.nan))
+    p = jnp.where(masked(x), 0, jnp.where(alpha > 1, p, jnp.nan))
+    # No output is negative: their sum is NaN where one of them is, and only there.
+    return zero_masked(x, jnp.where(jnp.isnan(row_sum(p)), jnp.nan, p))
 
 
 def _alpha_relu_jvp(
@@ -79,6 +82,7 @@ def _alpha_relu_jvp(
     eps = alpha - 1
     # p^(2 - alpha), from the base itself: p may have underflowed where this has not.
     slope = jnp.where(inside, jnp.exp(log_base * (1 - eps) / eps), 0)
+    slope = jnp.where(jnp.isnan(p), jnp.nan, slope)  # in the whole row, as the output
     tangent = jnp.zeros_like(p)
     if not isinstance(dx, SymbolicZero):
         tangent = slope * jnp.where(masked(x), 0, dx)

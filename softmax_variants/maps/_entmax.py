@@ -214,7 +214,8 @@ def _weights_by_roots(p: Array, alpha: Array, largest: Array, *, exponent: int) 
 def _weights_by_power(p: Array, alpha: Array, largest: Array) -> Array:
     off = (p == 0) | jnp.isinf(alpha)
     exponent = (2 - alpha) * (jnp.log(jnp.where(off, 1, p)) - largest)
-    return jnp.where(off, 0, jnp.exp(jnp.where(off, 0, exponent)))
+    # A product, so that a NaN also comes out again where alpha is infinite.
+    return jnp.where(off, 0 * p, jnp.exp(jnp.where(off, 0, exponent)))
 
 
 @_weights.defjvp

@@ -6,7 +6,7 @@ from jax import lax
 
 from softmax_variants._numerics import masked, on_rows, reduce_rows, row_max, shift, zero_masked
 from softmax_variants._typing import Array, ArrayLike, Axis
-from softmax_variants._validation import as_key, as_parameter
+from softmax_variants._validation import as_flag, as_key, as_parameter
 from softmax_variants.maps._softmax import exponents, sharpness, softmax_rows
 from softmax_variants.maps._straight_through import replaced
 
@@ -142,11 +142,10 @@ def gumbel_softmax(
       <https://arxiv.org/abs/1611.01144>`_, 2016; Maddison, Mnih and Teh, `The Concrete
       Distribution <https://arxiv.org/abs/1611.00712>`_, 2016.
     """
-    if not isinstance(hard, bool):
-        raise TypeError(f"hard must be a static Python bool, got {type(hard).__name__}")
+    relaxed = not as_flag(hard, "hard")
     parameters = {"temperature": as_parameter(temperature, "temperature")}
     return on_rows(
-        gumbel_softmax_rows, logits, axis, where, parameters, key=as_key(key), relaxed=not hard
+        gumbel_softmax_rows, logits, axis, where, parameters, key=as_key(key), relaxed=relaxed
     )
 
 

@@ -60,8 +60,8 @@ def multimax(
     """
     logits = as_logits(logits)
     axes = as_axes(axis, logits.ndim)
-    t = as_parameter(jnp.asarray(temperatures), "temperatures")
-    b = as_parameter(jnp.asarray(thresholds), "thresholds")
+    t = as_parameter(temperatures, "temperatures")
+    b = as_parameter(thresholds, "thresholds")
     for name, value in (("temperatures", t), ("thresholds", b)):
         if value.ndim == 0 or value.shape[-1] not in (2, 4):
             raise ValueError(f"{name} must have a last dimension of 2 or 4, got {value.shape}")

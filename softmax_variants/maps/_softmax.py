@@ -164,7 +164,8 @@ def sharpness(temperature: Array, base: Array | None = None) -> Array:
     beta = jnp.where(zero, jnp.inf, 1 / jnp.where(zero, 1, temperature))
     if base is None:
         return beta
-    log_base = jnp.log(base)
+    # A traced base that is not positive is NaN, the derivative as well.
+    log_base = jnp.log(base * jnp.where(base > 0, 1, jnp.nan))
     # Uniform (base 1) wins over the limit (temperature 0): no score is raised above another.
     return jnp.where(log_base == 0, log_base * jnp.where(zero, 0, beta), log_base * beta)
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from softmax_variants._typing import Array, ArrayLike
+from softmax_variants._validation import as_array
 
 
 def straight_through(hard: ArrayLike, soft: ArrayLike) -> Array:
@@ -39,7 +40,7 @@ def straight_through(hard: ArrayLike, soft: ArrayLike) -> Array:
       Bengio, Leonard and Courville, `Estimating or Propagating Gradients Through Stochastic
       Neurons for Conditional Computation <https://arxiv.org/abs/1308.3432>`_, 2013.
     """
-    hard, soft = jnp.asarray(hard), jnp.asarray(soft)
+    hard, soft = as_array(hard, "hard"), as_array(soft, "soft")
     for name, array in (("hard", hard), ("soft", soft)):
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"{name} must be floating, got dtype {array.dtype}")

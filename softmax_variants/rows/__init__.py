@@ -1,5 +1,7 @@
 """Training steps whose cost does not depend on the number of classes: only rows that were read."""
 
+from softmax_variants.heads._head import Plan as Plan
+from softmax_variants.heads._head import ReadsRows as ReadsRows
 from softmax_variants.rows._gradients import value_and_grad as value_and_grad
 from softmax_variants.rows._ids import RowGradient as RowGradient
 from softmax_variants.rows._ids import take as take

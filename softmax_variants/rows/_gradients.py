@@ -32,7 +32,8 @@ def value_and_grad(
     gradient of the tables.
 
     Args:
-      head: a head whose losses read few rows, such as a sampled or a hierarchical one.
+      head: a head whose losses read few rows, such as a sampled or a hierarchical one; any
+        `ReadsRows`.
       params: its tables.
       hidden: [..., features], the output of the body.
       labels: [...], class ids.
@@ -53,10 +54,9 @@ def value_and_grad(
     Example:
       >>> import jax.numpy as jnp
       >>> from softmax_variants import rows
-      >>> from softmax_variants.heads._head import Plan
       >>> class LabelScore:  # a head that wants the score of the label to be 1
       ...     def plan(self, labels, *, key=None):
-      ...         return Plan({"weight": labels}, None)
+      ...         return rows.Plan({"weight": labels}, None)
       ...
       ...     def loss_of_rows(self, rows, plan, hidden, labels, *, where=None):
       ...         return jnp.square((hidden * rows["weight"]).sum(-1) - 1)

@@ -62,6 +62,9 @@ def lazy(transform: Transform, mode: Mode = "lazy", *, max_replay: int | None = 
                                             are not read do not decay    caught-up rows
     momentum, Adam, weight decay            no: rows that are not read   table and state of
                                             neither move nor decay       caught-up rows
+    ``MultiSteps``, ``apply_every``         no: rows that the applying   table and state of
+                                            step does not read keep      caught-up rows
+                                            what they have gathered
     ======================================  ===========================  ====================
 
     In the mode "lazy" scalars such as Adam's count are those of all steps, as in TensorFlow's
@@ -83,7 +86,8 @@ def lazy(transform: Transform, mode: Mode = "lazy", *, max_replay: int | None = 
 
     Args:
       transform: an elementwise `optax.GradientTransformation`. One that works on each row alone,
-        such as `clip_rows`, counts. `init` tries it on two rows and refuses one that reads others.
+        such as `clip_rows`, counts. `init` tries it on two rows and refuses one that reads others,
+        and one that draws random numbers.
       mode: "lazy" or "catch_up".
       max_replay: in the mode "catch_up", how many missed steps are taken one by one.
 
@@ -93,8 +97,8 @@ def lazy(transform: Transform, mode: Mode = "lazy", *, max_replay: int | None = 
 
     Raises:
       TypeError: ids that are no integers, tables or gradients that are not floating.
-      ValueError: a mode that is not one; a transform that is not elementwise; shapes that do not
-        fit; an id that is out of range and known while tracing.
+      ValueError: a mode that is not one; a transform that is not elementwise, or draws; shapes that
+        do not fit; an id that is out of range and known while tracing.
 
     Example:
       >>> import jax.numpy as jnp

@@ -62,13 +62,19 @@ def split_of(transform: Transform, table: Array) -> Split:
     """Tells the leaves of rows from those of the whole: only the former grow with the table.
 
     Raises:
-      ValueError: a leaf that is neither a row for each row of the table nor a scalar.
+      ValueError: a leaf that is neither a row for each row of the table nor a scalar, or that is
+        a random key.
     """
     rows = table.shape[0]
     before = jax.tree_util.tree_leaves_with_path(_state_of(transform, table, rows))
     longer = jax.tree.leaves(_state_of(transform, table, rows + 1))
     by_row = []
     for (path, leaf), other in zip(before, longer, strict=True):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise ValueError(
+                f"transform must draw nothing, but its state{jax.tree_util.keystr(path)} is a "
+                f"random key: what a row draws would depend on the other rows of its step"
+            )
         if leaf.shape == other.shape == ():
             by_row.append(False)
         elif leaf.shape[:1] == (rows,) and other.shape == (rows + 1, *leaf.shape[1:]):

@@ -78,10 +78,8 @@ def test_nan_is_contained_in_its_row(variant: Variant) -> None:
     dirty[17, 0] = NAN
     p_dirty, gradient_dirty = value_and_gradient(variant, dirty)
     for row in (5, 17):
-        assert np.isnan(p_dirty[row]).any()
-        assert np.isnan(gradient_dirty[row]).any()
-        if variant.normalized:
-            assert np.isnan(p_dirty[row]).all()
+        assert np.isnan(p_dirty[row]).all()
+        assert np.isnan(gradient_dirty[row]).all()
     others = np.delete(np.arange(cases.ROWS), (5, 17))
     same_bits(p_dirty[others], p[others])
     same_bits(gradient_dirty[others], gradient[others])

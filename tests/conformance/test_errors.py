@@ -64,5 +64,7 @@ def test_an_unknown_keyword(variant: Variant) -> None:
 
 @every
 def test_text_is_no_logits(variant: Variant) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"logits must be an array of numbers, got str 'abc'"):
         variant("abc")
+    with pytest.raises(TypeError, match=r"logits must be an array of numbers, got NoneType None"):
+        variant(None)

@@ -1,5 +1,7 @@
 """The losses along other axes, with masks, and beside NaN."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from softmax_variants.variants import Variant
@@ -118,7 +120,7 @@ def test_nan_is_contained_in_its_example(variant: Variant) -> None:
     found, pulled = loss_and_gradient(variant, dirty, labels)
     others = np.delete(np.arange(cases.ROWS), 7)
     assert np.isnan(found[7])
-    assert np.isnan(pulled[7]).any()
+    assert np.isnan(pulled[7]).all()
     same_bits(found[others], loss[others])
     same_bits(pulled[others], gradient[others])
 
@@ -127,3 +129,39 @@ def test_nan_is_contained_in_its_example(variant: Variant) -> None:
 def test_an_empty_batch(variant: Variant) -> None:
     loss = loss_of(variant, np.zeros((0, 8), np.float32), np.zeros((0,), np.int32))
     assert loss.shape == (0,)
+
+
+@every_loss
+def test_no_classes(variant: Variant) -> None:
+    """Every id is then out of range; an ignored one is still ignored."""
+    x, labels = np.zeros((3, 0), np.float32), np.array([0, 1, -1], np.int32)
+    assert np.isnan(loss_of(variant, x, labels)).all()
+    assert loss_of(variant, x, labels, ignore_index=1)[1] == 0
+    same_bits(np.asarray(loss_of(variant, x, x)), np.zeros(3, np.float32))
+
+
+@every_loss
+def test_smoothing_and_targets_have_finite_gradients_beside_a_mask(variant: Variant) -> None:
+    """In reverse as forward, and exactly 0 for what is masked."""
+    x, (where, labels, _) = scores(variant)[:2], mask_and_labels()
+    where, labels = where[:2], labels[:2]
+    target = np.where(where, np.float32(1 / len(KEPT)), np.float32(0))
+
+    @jax.jit
+    def smoothed(smoothing: jax.Array) -> jax.Array:
+        return jnp.sum(loss_of(variant, x, labels, -1, where, label_smoothing=smoothing))
+
+    @jax.jit
+    def aimed(target: jax.Array) -> jax.Array:
+        return jnp.sum(loss_of(variant, x, target, -1, where))
+
+    half = np.float32(0.5)
+    reverse, (_, forward) = jax.grad(smoothed)(half), jax.jvp(smoothed, (half,), (np.float32(1),))
+    close(reverse, forward, atol=2e-6, rtol=1e-6)
+    step = np.float32(2**-6)
+    difference = (smoothed(half + step) - smoothed(half - step)) / (2 * step)
+    close(reverse, difference, atol=5e-3)
+    gradient = np.asarray(jax.grad(aimed)(target))
+    assert (gradient[~where] == 0).all()
+    assert np.isfinite(gradient).all()
+    assert (gradient[where] != 0).any()

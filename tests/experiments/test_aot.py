@@ -16,8 +16,8 @@ from experiments import cli, tpu_topologies
 from experiments.aot import GIB, compile_step, described, lower, table
 from experiments.bandit.config import BanditConfig
 from experiments.collectives import Collective, collectives_of, totals
+from experiments.engine.step import TrainingStep, training_steps
 from experiments.errors import UserError
-from experiments.steps import TrainingStep, training_steps
 from experiments.tpu_topologies import CHIPS, Topology, absent_tpu, parse_topology, topology_of
 
 RINGS = str(Path(__file__).parents[2] / "configs" / "rings.py")

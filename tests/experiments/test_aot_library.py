@@ -13,11 +13,11 @@ import pytest
 import softmax_variants as sv
 from experiments.aot import QUICK, compile_step
 from experiments.bandit.config import BanditConfig
-from experiments.base_config import BaseConfig
 from experiments.collectives import collectives_of, dtypes_of
 from experiments.digits.config import DigitsConfig
+from experiments.engine.config import EngineConfig
+from experiments.engine.step import training_steps
 from experiments.shakespeare.config import ShakespeareConfig
-from experiments.steps import training_steps
 from experiments.tpu_topologies import topology_of
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
@@ -219,7 +219,7 @@ def test_every_head_takes_part() -> None:
 
 
 @pytest.fixture(scope="module")
-def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseConfig]:
+def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineConfig]:
     folder = tmp_path_factory.mktemp("texts")
     write_words(folder / "words.txt")
     text = write_shakespeare(folder / "shakespeare.txt")
@@ -248,7 +248,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseConfig]:
 @how_much
 @pytest.mark.parametrize("experiment", ["digits", "vae", "bandit", "words", "shakespeare"])
 def test_the_steps_of_an_experiment_compile_for_a_tpu(
-    configs: dict[str, BaseConfig], topology: str, few: bool, experiment: str
+    configs: dict[str, EngineConfig], topology: str, few: bool, experiment: str
 ) -> None:
     chosen = FEW[experiment]
     steps = [s for s in training_steps(configs[experiment]) if not few or s.name in chosen]

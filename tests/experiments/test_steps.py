@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from experiments.bandit.config import BanditConfig
-from experiments.base_config import BaseConfig
 from experiments.digits.config import DigitsConfig
 from experiments.engine.candidates import candidates
 from experiments.engine.config import EngineConfig
 from experiments.engine.programs import compile_programs
+from experiments.engine.step import TrainingStep, training_steps
 from experiments.engine.training import Training, models_of
 from experiments.mesh import make_mesh
-from experiments.steps import TrainingStep, training_steps
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +50,7 @@ def run(step: TrainingStep) -> tuple[Any, ...]:
     return result
 
 
-def named(config: BaseConfig, *names: str) -> list[TrainingStep]:
+def named(config: EngineConfig, *names: str) -> list[TrainingStep]:
     steps = training_steps(config)
     assert [step.name for step in steps] == list(names)
     return steps

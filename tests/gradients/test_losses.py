@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+import softmax_variants as sv
 from softmax_variants.variants import Variant
 from tests.conformance.cases import close, double, traced
 from tests.conformance.loss_cases import WITH_LOSS, every_loss, loss_of
@@ -107,3 +108,44 @@ def test_soft_targets_and_smoothing_have_derivatives(variant: Variant) -> None:
             rtol=2e-5,
             eps=1e-5,
         )
+
+
+TARGETS = {"ids": np.int32(0), "soft": np.array([0.2, 0.3, 0.5, 0.0])}
+
+
+@pytest.mark.parametrize("labels", TARGETS.values(), ids=TARGETS)
+def test_entmax_loss_has_two_derivatives_for_alpha_through_1(labels: points.Labels) -> None:
+    """Forward over reverse and reverse over reverse: at exactly 1 nothing drops out."""
+    x = np.array([0.0, 3.0, 1.0, -4.0])
+    with double():
+
+        def slope(alpha: jax.Array) -> jax.Array:
+            return jax.grad(lambda alpha: sv.entmax_loss(x, labels, alpha=alpha))(alpha)
+
+        @jax.jit
+        def found(alpha: jax.Array) -> tuple[jax.Array, ...]:
+            return slope(alpha), jax.jacfwd(slope)(alpha), jax.grad(slope)(alpha)
+
+        @jax.jit
+        def value(alpha: jax.Array) -> jax.Array:
+            return sv.entmax_loss(x, labels, alpha=alpha)
+
+        def around(at: float, f: Callable[[jax.Array], jax.Array]) -> points.Floats:
+            return points.difference(lambda t: np.asarray(f(jnp.float64(at + t))))
+
+        for at in (1.0, 1.3):
+            first, forward, reverse = found(jnp.float64(at))
+            close(first, around(at, value), atol=1e-7)
+            expected = around(at, lambda alpha: found(alpha)[0])
+            assert abs(expected) > 0.1
+            close((forward, reverse), (expected, expected), atol=1e-7)
+
+
+def test_entmax_loss_at_1_mixes_the_derivatives_for_target_and_alpha() -> None:
+    """`d/dt d/dalpha` of the entropy is `log(t)^2 / 2` at 1, but for a constant."""
+    t = np.array([0.2, 0.3, 0.5], np.float32)
+    mixed = jax.jit(
+        jax.jacfwd(jax.grad(lambda t, a: sv.entmax_loss(jnp.zeros(3), t, alpha=a)), argnums=1)
+    )
+    found = np.asarray(mixed(t, jnp.float32(1)))
+    close(found, np.log(t) ** 2 / 2, atol=1e-6)

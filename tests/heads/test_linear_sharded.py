@@ -1,5 +1,6 @@
 """The losses of an output layer whose classes are split over devices and do not divide by them."""
 
+import contextlib
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 import softmax_variants as sv
 
-CLASSES, PADDED, EXAMPLES, FEATURES = 13, 16, 4, 6
+CLASSES, PADDED, EXAMPLES, FEATURES = 13, 40, 4, 6
 
 
 def arrays() -> tuple[np.ndarray[Any, Any], ...]:
@@ -31,21 +32,22 @@ def close(found: Any, expected: Any) -> None:
 
 def gathered(text: str) -> list[int]:
     """The sizes of what any device gets from the others other than by a sum."""
-    found = re.findall(r"= (\S+) (?:all-gather|all-to-all|collective-permute)\(", text)
-    return [int(np.prod([int(n) for n in re.findall(r"\d+", g.split("{")[0])[1:]])) for g in found]
+    found = re.findall(r"= (.+?) (?:all-gather|all-to-all|collective-permute)\(", text)
+    shapes = [re.findall(r"\[([\d,]*)\]", results) for results in found]
+    return [sum(int(np.prod([int(n) for n in s.split(",") if n])) for s in some) for some in shapes]
 
 
 @pytest.mark.parametrize("labels", ["ids", "distributions"])
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda k: k.name)
 def test_a_padded_table_split_over_eight_devices(kind: AxisType, labels: str) -> None:
-    """13 classes as 16 rows of which `where` leaves out three: the loss is that of 13."""
+    """13 classes as 40 rows of which `where` leaves out the others: the loss is that of 13."""
     h, w, b, y = arrays()
     target = np.eye(CLASSES, dtype=np.float32)[y] * 0.7 + 0.3 / CLASSES
     extra = PADDED - CLASSES
 
     def total(h: Any, w: Any, b: Any, y: Any, where: Any = None) -> jax.Array:
-        # Two blocks of the padded table, each with a class of every device.
-        options: dict[str, Any] = {"label_smoothing": 0.1, "z_loss": 0.01, "block_size": 8}
+        # Two blocks of the padded table with two classes of every device, and one with one.
+        options: dict[str, Any] = {"label_smoothing": 0.1, "z_loss": 0.01, "block_size": 16}
         return jnp.sum(sv.linear_cross_entropy(h, y, w, b, where=where, **options))
 
     derived = jax.value_and_grad(total, (0, 1, 2))
@@ -72,6 +74,50 @@ def test_a_padded_table_split_over_eight_devices(kind: AxisType, labels: str) ->
     close((value, cut), expected)
     assert "all-reduce" in text
     assert gathered(text) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "mesh_of_context", "block_size"),
+    [
+        (sv.linear_cross_entropy, AxisType.Auto, None),
+        (sv.linear_cross_entropy, AxisType.Explicit, 6283),
+        (sv.linear_entmax_loss, None, None),
+    ],
+    ids=["default", "prime-block", "entmax-no-context"],
+)
+def test_a_table_of_any_size_stays_split(
+    loss: Any, mesh_of_context: AxisType | None, block_size: int | None
+) -> None:
+    """50,257 classes padded to the next multiple of eight, which has no divisor of a block's size.
+
+    Compiled, not run: no device has the table, and none has a block's logits of all classes.
+    """
+    kind = mesh_of_context or AxisType.Auto
+    mesh = jax.make_mesh((8,), ("model",), axis_types=(kind,))
+    classes, examples, features = 50264, 1024, 64
+
+    def total(h: jax.Array, w: jax.Array, b: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.sum(loss(h, y, w, b, block_size=block_size))
+
+    shapes: list[tuple[tuple[int, ...], Any]] = [
+        ((examples, features), P()),
+        ((classes, features), P("model", None)),
+        ((classes,), P("model")),
+        ((examples,), P()),
+    ]
+    dtypes = [np.float32] * 3 + [np.int32]
+    with jax.set_mesh(mesh) if mesh_of_context else contextlib.nullcontext():
+        arguments = [
+            jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
+            for (shape, spec), dtype in zip(shapes, dtypes, strict=True)
+        ]
+        program = jax.jit(jax.value_and_grad(total, (0, 1, 2))).lower(*arguments).compile()
+    # Entmax begins with the largest scores of 32 classes each.
+    limit = examples * classes // 32 // 8 if loss is sv.linear_entmax_loss else 0
+    assert max(gathered(program.as_text() or ""), default=0) <= limit
+    memory = program.memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < 4 * classes * features
 
 
 def test_a_weight_of_each_of_several_problems() -> None:

@@ -86,6 +86,36 @@ def test_a_subset_of_the_classes() -> None:
     assert start == 2500
 
 
+WRONG_SUBSETS = {
+    "repeated": ([1, 1, 3], r"got 1 at place 1 after 1$"),
+    "falling": ([3, 1, 0], r"got 1 at place 1 after 3$"),
+    "negative": ([-1, 1, 3], r"got -1 at place 0$"),
+    "a class after none": ([1, CLASSES, 3], f"got 3 at place 2 after {CLASSES}$"),
+}
+
+
+def test_the_order_of_a_subset_is_checked_or_of_no_account() -> None:
+    h, w, b = arrays()
+    y = jnp.asarray([1, 3, 1, 3, 1], jnp.int32)
+
+    def loss(w: jax.Array, subset: Any) -> jax.Array:
+        return sv.target_sampled_softmax_loss(h, y, w, b, subset=subset)
+
+    @jax.jit
+    def derived(w: jax.Array, subset: jax.Array) -> Any:
+        value, pull = jax.vjp(lambda w: loss(w, subset), w)
+        return value, pull(jnp.ones(5))
+
+    for ids, message in WRONG_SUBSETS.values():
+        with pytest.raises(ValueError, match=f"subset must have distinct .* {message}"):
+            loss(w, jnp.asarray(ids, jnp.int32))
+        inside = np.unique([i for i in ids if 0 <= i < CLASSES])
+        padded = [*inside, *[CLASSES] * (3 - inside.size)]
+        assert np.isfinite(loss(w, jnp.asarray(padded, jnp.int32))).all()
+        close(derived(w, jnp.asarray(ids)), derived(w, jnp.asarray(padded)), unit=1e-7)
+        close(derived(w, jnp.asarray(ids))[0], loss(w, jnp.asarray(padded, jnp.int32)), unit=1e-7)
+
+
 RIGHT: dict[str, Any] = {
     "key": jax.random.key(0),
     "hidden": jnp.zeros((EXAMPLES, FEATURES)),

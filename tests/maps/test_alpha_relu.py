@@ -68,3 +68,19 @@ def test_infinite_scores_are_infinite_with_a_zero_gradient() -> None:
     )
     assert p.tolist() == [[np.inf, 0.25, 0]]
     assert gradient.tolist() == [[0, 0.5, 0]]
+
+
+def test_the_loss_of_an_infinite_score_is_infinite() -> None:
+    """Also where it is the label's: no output is too large for the sum to forgive it."""
+    x = jnp.array([np.inf, 1.0, 2.0])
+    for label in (0, 1):
+        loss, gradient = jax.value_and_grad(sv.alpha_relu_loss)(x, jnp.array(label))
+        assert loss == np.inf
+        assert not np.isnan(gradient).any()
+
+
+def test_the_loss_has_the_derivative_for_a_target_of_0() -> None:
+    """`(t^(alpha-1) - u) / (alpha-1)`, which a target of 0 must not lose."""
+    x, target = jnp.array([0.0, 3.0, -4.0]), jnp.array([0.25, 0.75, 0.0])
+    gradient = jax.grad(lambda t: sv.alpha_relu_loss(x, t, alpha=1.5))(target)
+    np.testing.assert_allclose(gradient, [1, 2 * 0.75**0.5 - 3, 4], rtol=1e-6)

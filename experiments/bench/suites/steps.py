@@ -8,17 +8,17 @@ from typing import Any
 import jax
 
 from experiments.bandit.config import BanditConfig
-from experiments.base_config import BaseConfig
 from experiments.bench.case import OURS, STEP, Case, Group, Wanted
 from experiments.digits.config import DigitsConfig
+from experiments.engine.config import EngineConfig
+from experiments.engine.step import TrainingStep, training_steps
 from experiments.environment import compiler_options
 from experiments.errors import UserError
 from experiments.shakespeare.config import ShakespeareConfig
-from experiments.steps import TrainingStep, training_steps
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
 
-CONFIGS: tuple[Callable[[], BaseConfig], ...] = (
+CONFIGS: tuple[Callable[[], EngineConfig], ...] = (
     DigitsConfig,
     functools.partial(WordsConfig, task="ngram"),
     functools.partial(WordsConfig, task="skipgram"),
@@ -49,7 +49,7 @@ def groups(wanted: Wanted) -> list[Group]:
     ]
 
 
-def _name(config: BaseConfig) -> str:
+def _name(config: EngineConfig) -> str:
     # The words have two tasks, each a config of its own.
     return f"words/{config.task}" if isinstance(config, WordsConfig) else config.experiment
 

@@ -20,8 +20,8 @@ from experiments.bench.roofs import Roofs
 from experiments.bench.suite_command import SUITES
 from experiments.bench.suites import attention, heads, losses, maps, steps
 from experiments.cli import main as command_line
+from experiments.engine.step import TrainingStep
 from experiments.progress import Display
-from experiments.steps import TrainingStep
 from experiments.timing import Timing
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
