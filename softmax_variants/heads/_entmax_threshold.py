@@ -97,7 +97,7 @@ def _survey(layer: Layer, known: Known, layout: Layout, kept: bool) -> tuple[Arr
         best = jnp.max(many.reshape(*split.shape[:3], size, whole), axis=(1, 3))
         if few.size:  # the largest score of all may be there
             best = jnp.concatenate([best, jnp.max(few, axis=(1, 3))[..., None]], axis=-1)
-        return best.reshape(zero.shape[0], -1)
+        return best.reshape(zero.shape[0], math.prod(best.shape[1:]))
 
     def step(carry: Any, index: Array | None) -> tuple[Any, Array]:
         best, mass, count, label, rest = carry

@@ -111,12 +111,13 @@ def mesh_of(kind: AxisType) -> jax.sharding.Mesh:
     return jax.make_mesh((DEVICES,), ("d",), axis_types=(kind,), devices=jax.devices()[:DEVICES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("f", "spec"),
     [
-        pytest.param(losses_and_gradients, P("d"), marks=pytest.mark.slow),
+        (losses_and_gradients, P("d")),
         (losses_and_gradients, P(None, "d")),
-        pytest.param(evaluations, P(None, "d"), marks=pytest.mark.slow),
+        (evaluations, P(None, "d")),
     ],
     ids=["losses-rows", "losses-sequence", "evaluations-sequence"],
 )
