@@ -1,8 +1,8 @@
 """What the drawings of all experiments share: ticks, bands of curves, and labels beside lines."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from experiments.svg import Drawing, Scale
 
@@ -25,16 +25,6 @@ class Series(NamedTuple):
     style: str
     points: Points
     cut: bool = False
-
-
-def curve_points(steps: Sequence[float], curve: Mapping[str, Any], factor: float = 1.0) -> Points:
-    """Returns the points of a curve of the results; a missing limit is the value itself."""
-    rows = zip(steps, curve["estimate"], curve["lower"], curve["upper"], strict=True)
-    return [
-        (step, factor * value, *(factor * (value if v is None else v) for v in (lower, upper)))
-        for step, value, lower, upper in rows
-        if value is not None
-    ]
 
 
 def line_chart(

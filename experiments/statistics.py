@@ -27,11 +27,6 @@ class Interval:
     upper: float
     count: int
 
-    @property
-    def half_width(self) -> float:
-        """Half the distance of the limits."""
-        return (self.upper - self.lower) / 2.0
-
     def to_json(self) -> dict[str, Any]:
         """Returns the interval as it stands in results.json, where a limit may be missing."""
         limits = {name: finite(getattr(self, name)) for name in ("estimate", "lower", "upper")}

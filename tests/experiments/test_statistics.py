@@ -40,9 +40,8 @@ def test_paired_difference_leaves_out_zero_exactly_when_bonferronis_test_rejects
 
 def test_more_comparisons_widen_the_interval() -> None:
     values, reference = [1.0, 2.0, 3.5, 4.0], [0.5, 1.0, 3.0, 2.0]
-    widths = [
-        paired_difference(values, reference, 0.95, count).half_width for count in (0, 1, 5, 40)
-    ]
+    found = [paired_difference(values, reference, 0.95, count) for count in (0, 1, 5, 40)]
+    widths = [interval.upper - interval.lower for interval in found]
     assert widths[0] == widths[1] < widths[2] < widths[3]
 
 
