@@ -85,6 +85,15 @@ class RunDirectory(Generic[_Config]):
             self._metrics.close()
 
 
+def expect_engine_run(path: Path) -> None:
+    """Raises a UserError unless a run directory is one of the engine."""
+    if not (path / CONFIG).is_file():
+        raise UserError(f"{str(path)!r} is not a run: it has no {CONFIG}")
+    config = read_json(path / CONFIG)
+    if not config.get("engine"):
+        raise UserError(f"{path} is a run on {config.get('experiment')}, expected the engine's")
+
+
 def read_config(path: Path) -> EngineConfig:
     """Returns the config of a run."""
     if not (path / CONFIG).is_file():

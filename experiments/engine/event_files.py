@@ -8,7 +8,14 @@ from typing import Any
 
 from experiments.engine.results import chosen
 from experiments.errors import UserError
-from experiments.run_directory import CONFIG, METRICS, Record, read_blocks, read_json
+from experiments.run_directory import (
+    CONFIG,
+    METRICS,
+    Record,
+    expect_engine_run,
+    read_blocks,
+    read_json,
+)
 
 FOLDER = "tensorboard"
 
@@ -26,6 +33,7 @@ def write_event_files(path: Path) -> Path:
             "--tensorboard: expected the package tensorboardX, which is not installed; "
             "install the extra with `pip install softmax-variants[tensorboard]`"
         ) from error
+    expect_engine_run(path)
     config, blocks = read_json(path / CONFIG), read_blocks(path / METRICS)[0]
     folder = path / FOLDER
     if folder.exists():

@@ -29,6 +29,7 @@ from experiments.run_directory import (
     METRICS,
     RESULTS,
     Record,
+    expect_engine_run,
     read_config,
     read_json,
     read_numbered,
@@ -56,18 +57,9 @@ class Run(NamedTuple):
     tests: Mapping[str, Sequence[Record]]
 
 
-def is_engine_run(path: Path) -> bool:
-    """Says whether a run directory is one of the engine."""
-    if not (path / CONFIG).is_file():
-        raise UserError(f"{str(path)!r} is not a run: it has no {CONFIG}")
-    return bool(read_json(path / CONFIG).get("engine"))
-
-
 def read_run(path: Path) -> Run:
     """Reads a run of the engine and computes its figures."""
-    if not is_engine_run(path):
-        name = read_json(path / CONFIG).get("experiment")
-        raise UserError(f"{path} is a run on {name}, expected one of the engine")
+    expect_engine_run(path)
     config = read_json(path / CONFIG)
     blocks, lines = read_numbered(path / METRICS)
     environment = read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}

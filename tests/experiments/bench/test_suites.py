@@ -32,11 +32,12 @@ ROOFS = Roofs(1, 1e6, 1, 1e7, 1e-6)
 
 
 def of_names(names: dict[str, Any]) -> set[str]:
-    """The heads that the package offers: classes with the methods of one."""
+    """The heads that the package offers: classes with the methods of one, but their protocol."""
     return {
         name
         for name, value in names.items()
         if isinstance(value, type) and hasattr(value, "log_probs") and hasattr(value, "loss")
+        if name != "Head"
     }
 
 

@@ -278,5 +278,5 @@ def test_what_is_no_run_of_the_engine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a run: it has no config\.json"):
         write_report(tmp_path)
     (tmp_path / "config.json").write_text('{"experiment": "bandit"}')
-    with pytest.raises(UserError, match="is a run on bandit, expected one of the engine"):
+    with pytest.raises(UserError, match="is a run on bandit, expected the engine's"):
         write_report(tmp_path)

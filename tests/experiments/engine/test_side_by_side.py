@@ -114,5 +114,5 @@ def test_runs_with_one_name_are_told_apart(tmp_path: Path) -> None:
     )
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "config.json").write_text('{"experiment": "words"}')
-    with pytest.raises(UserError, match="is a run on words, expected one of the engine"):
+    with pytest.raises(UserError, match="is a run on words, expected the engine's"):
         report_runs([*paths, tmp_path / "c"], tmp_path / "out")
