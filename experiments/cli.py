@@ -17,7 +17,7 @@ from experiments.digits.config import DigitsConfig
 from experiments.distributed import DistributedConfig
 from experiments.engine.config import EngineConfig
 from experiments.errors import RunFailed, UserError, did_you_mean
-from experiments.interrupts import exit_code, terminated_as_interrupted
+from experiments.interrupts import Interrupted, exit_code, terminated_as_interrupted
 from experiments.overrides import Parser, add_overrides, given_overrides
 from experiments.shakespeare.config import SampleConfig, ShakespeareConfig
 
@@ -64,6 +64,9 @@ def _guarded(arguments: list[str]) -> int:
         print(f"error: {distributed.who()}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
+        if isinstance(stop, Interrupted) and stop.together:
+            # One that went at once would be a lost process to those that still close their files.
+            distributed.part()
         again = shlex.join(["python", "-m", "experiments", *arguments])
         goes_on = arguments[:1] in (["compare"], ["train"])
         more = f"; repeat `{again}` to go on where it stopped" if goes_on else ""
@@ -373,14 +376,9 @@ def _write(path: Path) -> int:
 
     tables = distributed.on_writer(lambda: write_report(path))
     if distributed.is_writer():
-        _print_tables(tables)
+        print(*tables, sep="\n\n", end="\n\n")
         print(f"report: {path / 'report.html'}")
     return 0
-
-
-def _print_tables(tables: Sequence[str]) -> None:
-    for table in tables:
-        print(table, end="\n\n")
 
 
 def _list(arguments: Namespace) -> int:

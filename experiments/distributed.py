@@ -245,10 +245,16 @@ def leave(code: int) -> int:
         if is_writer():
             time.sleep(_GRACE_SECONDS)
         _go(code)
-    import jax
-
-    jax.distributed.shutdown()
+    part()
     return code
+
+
+def part() -> None:
+    """Waits until every process is here, and parts from them: each may then end as it likes."""
+    if is_joined():
+        import jax
+
+        jax.distributed.shutdown()
 
 
 def print_failure(error: Exception) -> int:

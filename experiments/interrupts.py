@@ -11,11 +11,17 @@ from experiments import distributed
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the command; like Ctrl-C it is no error that work in between may catch."""
+    """A signal ended the command; like Ctrl-C it is no error that work in between may catch.
 
-    def __init__(self, number: int) -> None:
+    Attributes:
+      number: The signal's.
+      together: Whether all processes of the run end for it, at the same place.
+    """
+
+    def __init__(self, number: int, together: bool = False) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+        self.together = together
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
@@ -52,7 +58,7 @@ class Stop:
 
     def leave(self) -> NoReturn:
         """Ends the command, after all that is to be saved was saved."""
-        raise Interrupted(signal.SIGTERM if self._number is None else self._number)
+        raise Interrupted(signal.SIGTERM if self._number is None else self._number, together=True)
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Is the handler of the signals: remembers the first one; a second Ctrl-C stops at once."""
