@@ -64,8 +64,8 @@ class BanditConfig(EngineConfig):
     @property
     def is_the_books(self) -> bool:
         """Whether this is the testbed of the book's figures."""
-        settings = (self.arms, self.steps, self.step_size, self.drift)
-        return settings == (10, 1000, 0.0, 0.0)
+        settings = (self.arms, self.steps, self.points, self.step_size, self.drift)
+        return settings == (10, 1000, 100, 0.0, 0.0)
 
     def make_task(self) -> "Task":
         """Returns the testbed."""
@@ -97,6 +97,9 @@ class BanditConfig(EngineConfig):
     def check_values(self) -> None:
         """Raises a UserError where a value is out of range."""
         super().check_values()
+        whole = self.tuning_steps in (0, self.steps)
+        expected = f"0 or steps ({self.steps}), which divide the curves"
+        self.expect("tuning_steps", whole, expected)
         self.expect("batch_size", self.batch_size % 2 == 0, "an even number")
         self.expect("arms", self.arms >= 2, "at least 2")
         self.expect("points", self.points >= 10 and self.points % 10 == 0, "a multiple of 10")

@@ -26,6 +26,7 @@ from experiments.engine.extras import Extra
 from experiments.engine.placement import mesh_of
 from experiments.engine.programs import NEVER, Programs, block_size, compile_programs
 from experiments.engine.speed import rates_of
+from experiments.engine.standing import SPEED, is_timed, is_wanted, measured_of
 from experiments.engine.task import Judgement, Split, Task, Variant, first_metric
 from experiments.engine.told import budget, progress_line, steps_of
 from experiments.engine.training import Progress, Saved, Training, models_of
@@ -37,7 +38,6 @@ from experiments.run_directory import Record, RunDirectory, read_run
 from experiments.statistics import finite
 from experiments.timing import in_turns
 
-SPEED = "speed"
 # What decides a compiled program: the variant's own part, how many models, the steps of a call.
 Key = tuple[tuple[Any, ...], int, int]
 
@@ -64,9 +64,10 @@ def compare(
     with open_run(config, path, display, budget(config, mesh), "variant") as run:
         note_data(run, task)
         missing = [v for v in variants if is_missing(run, v.name, retry_failed)]
-        timed = not config.speed_rounds or (SPEED in run.blocks and not missing)
+        able = [v for v in variants if v in missing or outcome(run, v.name) != "failed"]
+        timed = not config.speed_rounds or (not missing and is_timed(run, able))
         extras = [] if alone else config.extras()
-        extras = [e for e in extras if missing or is_missing(run, e.block, retry_failed)]
+        extras = [e for e in extras if missing or is_wanted(run, e.block, config, retry_failed)]
         if not missing and timed and not extras:
             return False
         if len(missing) < len(variants):
@@ -221,7 +222,8 @@ class Comparison:
         if is_tuned(config, variant):
             tuning = self.run.blocks[f"tune/{variant.name}"][-1]
             if tuning["status"] == "failed":
-                raise RuntimeError(f"tuning failed: {tuning['why']}")
+                # It stands in the records, which all processes have.
+                raise distributed.AgreedError(f"tuning failed: {tuning['why']}")
             chosen = tried[tuning["chosen"]]
         training = self.training(variant, [chosen], tuning=False)
 
@@ -318,10 +320,10 @@ class Comparison:
             self.display.note(progress_line(records))
 
     def _judged(self, training: Training, saved: Saved, split: Split) -> list[Judgement]:
-        """Returns how good the models are; what is lost has no figures, whatever it predicts."""
+        """Returns how good the models are; what is lost has no figures, and no details of them."""
         lost = meshes.fetch(saved.state.lost) != NEVER
         return [
-            one._replace(metrics=dict.fromkeys(one.metrics, math.nan)) if gone else one
+            Judgement(dict.fromkeys(one.metrics, math.nan), {}) if gone else one
             for one, gone in zip(training.judge(saved.state.params, split), lost, strict=True)
         ]
 
@@ -356,13 +358,14 @@ class Comparison:
 
     def add(self, extras: Sequence[Extra]) -> None:
         """Makes the experiment's own measurements; one that fails leaves a block that says why."""
+        of = measured_of(self.run, self.config)
         with self.display.stage("measuring", len(extras), "measurements"):
             for extra in extras:
                 common = {"contender": extra.name}
 
                 def work(extra: Extra = extra) -> list[Record]:
-                    ending = {"kind": "outcome", "status": "finished", "why": ""}
-                    return [*extra.work(self.run), ending]
+                    ending = {"kind": "outcome", "status": "finished", "why": "", "of": of}
+                    return [*distributed.agreed(lambda: extra.work(self.run)), ending]
 
                 attempt(self.run, extra.block, common, work, self.display, lambda _: "")
                 self.display.advance(1)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Extra:
     """A measurement that `compare` makes when all variants are trained and timed.
 
-    It is a block of the run of its own: made once, made again where it failed and that is asked
-    for. Where several processes make a run, each of them makes the same records.
+    It is a block of the run of its own: made once; again where it failed and that is asked for,
+    and where a variant was trained since then. Where several processes make a run, each of them
+    makes the same records.
 
     Attributes:
       name: Its name; the block is `more/NAME`.

@@ -19,14 +19,18 @@ def budget(config: EngineConfig, mesh: Mesh) -> str:
     whose = "" if all(tuned) else " with something to choose"
     rates = f"learning rates from {low:g} to {high:g}, " if low < high else ""
     tuning = (
-        f"every variant{whose} gets {config.trials} candidates with {config.tuning_seeds} seeds "
+        f"every variant{whose} gets {config.trials} candidates with {_seeds(config.tuning_seeds)} "
         f"and {config.steps_of_tuning} steps each, {rates}chosen on validation data; then "
         if any(tuned)
         else ""
     )
     shared = f"; {meshes.describe(mesh)}" if mesh.size > 1 else ""
     then = "" if all(tuned) else "every variant gets "
-    return f"{tuning}{then}{config.seeds} seeds with {config.described_steps()}{shared}"
+    return f"{tuning}{then}{_seeds(config.seeds)} with {config.described_steps()}{shared}"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
 
 
 def progress_line(records: Sequence[Record]) -> str:

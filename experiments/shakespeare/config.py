@@ -18,6 +18,8 @@ AttentionName = Literal[
     "softmax", "entmax15", "learned_alpha", "sparsemax", "softmax_n", "softpick", "ssmax"
 ]
 LossName = Literal["cross_entropy", "entmax15", "fused"]
+# What `train` reads in place of the fields of the same names without the first word.
+_OF_TRAIN = ("train_steps", "train_evaluations", "train_learning_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +113,16 @@ class ShakespeareConfig(EngineConfig):
 
     def of_one(self, variant: str, **changes: Any) -> "EngineConfig":
         """Returns the config of `train`: more steps, on all of the training part."""
-        steps = changes.get("steps", self.train_steps)
+        given = {name: changes.get(name, getattr(self, name)) for name in _OF_TRAIN}
+        # What is wrong with one of them is said under its own name.
+        dataclasses.replace(self, **given)
+        steps = changes.get("steps", given["train_steps"])
         of_train = {
             "steps": steps,
-            "evaluations": self.train_evaluations,
+            "evaluations": given["train_evaluations"],
             "warmup": self.warmup * steps // self.steps,
-            "learning_rate_low": self.train_learning_rate,
-            "learning_rate_high": self.train_learning_rate,
+            "learning_rate_low": given["train_learning_rate"],
+            "learning_rate_high": given["train_learning_rate"],
             "tuning_part": 0.0,
             "tuning_windows": 0,
         }

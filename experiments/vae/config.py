@@ -98,6 +98,9 @@ class VaeConfig(EngineConfig):
     def check_values(self) -> None:
         """Raises a UserError where a value is out of range."""
         super().check_values()
+        whole = self.tuning_steps in (0, self.steps)
+        expected = f"0 or steps ({self.steps}), which an annealed temperature follows"
+        self.expect("tuning_steps", whole, expected)
         for name in ("latents", "hidden", "probe_images"):
             self.expect(name, getattr(self, name) >= 1, "1 or more")
         self.expect("classes", self.classes >= 2, "at least 2")

@@ -142,22 +142,16 @@ def _tuned(
     tested: Mapping[str, Figures | None],
     tuned: Mapping[str, float | None],
 ) -> list[str]:
-    """Sets the tuned temperature of a method beside the best of the fixed ones, by estimate."""
+    """Says what temperatures tuning chose, and where that led; the table has the fixed ones."""
     found = []
     for method, members in _rows(contenders).items():
-        own = members.get("tuned")
+        own, chosen = members.get("tuned"), tuned.get(f"{method}_tuned")
         figures = tested.get(own.name) if own else None
-        chosen = tuned.get(f"{method}_tuned")
-        fixed = {label: tested.get(c.name) for label, c in members.items() if label != "tuned"}
-        there = {label: f for label, f in fixed.items() if f is not None}
-        if figures is None or chosen is None or not there:
-            continue
-        best = max(there, key=lambda label: float(there[label]["estimate"]))
-        found.append(
-            f"`{method}`, temperature tuned to {chosen:.2g} on validation data: test ELBO "
-            f"{interval(figures, digits=2)}; the highest mean of the others is "
-            f"{interval(there[best], digits=2)} ({_heading(best)})."
-        )
+        if figures is not None and chosen is not None:
+            found.append(
+                f"`{method}`, temperature tuned to {chosen:.2g} on validation data: test ELBO "
+                f"{interval(figures, digits=2)}."
+            )
     return found
 
 
@@ -278,10 +272,18 @@ def _trade(measured: Sequence[Figures]) -> list[str]:
         found.append(
             f"`{method['method']}` at the end of the exact run, from temperature {high} to {low}: "
             f"bias {tables.bias_text(hot['bias'])} to {tables.bias_text(cold['bias'])}, variance "
-            f"{interval(hot['variance'], digits=2)} to {interval(cold['variance'], digits=2)}, of "
+            f"{_two_digits(hot['variance'])} to {_two_digits(cold['variance'])}, of "
             "the exact gradient's length and its square."
         )
     return found
+
+
+def _two_digits(figures: Figures) -> str:
+    """Returns a positive figure with its interval, however small it is."""
+    text = significant(figures["estimate"])
+    if figures["lower"] is None or figures["upper"] is None:
+        return text
+    return f"{text} ± {significant((figures['upper'] - figures['lower']) / 2.0)}"
 
 
 def _failed(measured: Sequence[Figures]) -> list[str]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.engine.config import Blocks
+from experiments.engine.differences import differences
 from experiments.run_directory import Record
-from experiments.statistics import mean_with_error, paired_difference, verdict
+from experiments.statistics import mean_with_error
 
 Figures = dict[str, Any]
 
@@ -48,15 +49,15 @@ def _bucket(
     confidence: float,
     comparisons: int,
 ) -> Figures:
-    values = {seed: b[name]["nll"] for seed, b in own.items() if b[name]["nll"] is not None}
-    found: Figures = {"name": name, "nll": None, "difference": None}
-    found["words"] = next((b[name]["words"] for b in own.values()), 0)
-    if values:
-        found["nll"] = mean_with_error(list(values.values()), confidence)
-    theirs = {seed: b[name]["nll"] for seed, b in other.items() if b[name]["nll"] is not None}
-    shared = sorted(values.keys() & theirs.keys())
-    if shared:
-        ours, against = ([side[seed] for seed in shared] for side in (values, theirs))
-        interval = paired_difference(ours, against, confidence, comparisons)
-        found["difference"] = {**interval.to_json(), "verdict": verdict(interval, "lower")}
-    return found
+    values = [b[name]["nll"] for b in own.values() if b[name]["nll"] is not None]
+    of_own, of_other = (
+        {seed: {"metrics": {name: b[name]["nll"]}} for seed, b in side.items()}
+        for side in (own, other)
+    )
+    compared = differences(of_own, of_other, {name: "lower"}, confidence, comparisons)
+    return {
+        "name": name,
+        "nll": mean_with_error(values, confidence) if values else None,
+        "difference": compared.get(name),
+        "words": next((b[name]["words"] for b in own.values()), 0),
+    }

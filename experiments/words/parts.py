@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.charts import Series, line_panels
 from experiments.engine.config import Blocks
+from experiments.engine.differences import SURVIVORS
 from experiments.engine.extras import Part
 from experiments.engine.plots import styles
 from experiments.engine.tables import csv_text, markdown_table
@@ -17,10 +18,11 @@ from experiments.words.buckets import OTHERS
 from experiments.words.frequency_table import frequency_figures
 from experiments.words.growth import growth_figures
 from experiments.words.quality import quality_figures
-from experiments.words.texts import BUCKETS, GROWTH, of_quality, of_text
+from experiments.words.texts import GROWTH, of_buckets, of_quality, of_text
 
 Figures = dict[str, Any]
-_MARKS = {"better": " +", "worse": " -"}
+_MARKS = {"better": " +", "worse": " -", SURVIVORS: " ?"}
+_LIMITS = ("lower", "upper")
 
 
 def parts(results: Figures, blocks: Blocks) -> list[Part]:
@@ -45,7 +47,8 @@ def text_part(results: Figures, blocks: Blocks) -> Part:
 def quality_part(results: Figures, figures: Figures) -> Part:
     """Returns the time to the quality, and words per second."""
     columns = ("seconds", "ratio", "steps", "words_per_second")
-    heads = ["Seconds to quality", "Time over full's", "Steps to quality", "Words/s"]
+    over = f"Time over {results['reference']}'s"
+    heads = ["Seconds to quality", over, "Steps to quality", "Words/s"]
     rows, lines = [], []
     for i, c in enumerate(figures["contenders"]):
         place = f"more.quality.contenders[{i}]"
@@ -56,7 +59,8 @@ def quality_part(results: Figures, figures: Figures) -> Part:
             cell(c["words_per_second"], f"{place}.words_per_second", 1.0, 0),
         ]
         rows.append(_row(results, c["name"], cells))
-        seconds = "–" if c["seconds"] is None else f"{c['seconds']:.2f}"
+        most = "≤ " if c["at_most"] else ""
+        seconds = "–" if c["seconds"] is None else f"{most}{c['seconds']:.2f}"
         texts = [seconds, _between(c["ratio"]), plus_minus(c["steps"], 1.0, 0)]
         lines.append([c["name"], *texts, plus_minus(c["words_per_second"], 1.0, 0)])
     csv = [[c["name"], name, *_numbers(c[name])] for c in figures["contenders"] for name in columns]
@@ -75,9 +79,9 @@ def quality_part(results: Figures, figures: Figures) -> Part:
 def _of_quality(results: Figures, figures: Figures) -> list[str]:
     """Says who is faster to the quality, where the interval shows it."""
     ratios = {c["name"]: c["ratio"] for c in figures["contenders"] if c["ratio"]}
-    known = {n: r for n, r in ratios.items() if r["lower"] is not None and r["upper"] is not None}
-    faster = [name for name, ratio in known.items() if ratio["upper"] < 1.0]
-    slower = [name for name, ratio in known.items() if ratio["lower"] > 1.0]
+    known = {n: r for n, r in ratios.items() if (r["lower"], r["upper"]) != (None, None)}
+    faster = [n for n, r in known.items() if r["upper"] is not None and r["upper"] < 1.0]
+    slower = [n for n, r in known.items() if r["lower"] is not None and r["lower"] > 1.0]
     if not known:
         return []
     reference = results["reference"]
@@ -122,7 +126,7 @@ def frequency_part(results: Figures, figures: Sequence[Figures]) -> Part:
     return Part(
         "frequency",
         "NLL by the frequency of the word",
-        f"<p>{BUCKETS}</p>{table(['Contender', *names], rows)}",
+        f"<p>{of_buckets(results)}</p>{table(['Contender', *names], rows)}",
         drawings={"by_frequency": drawings} if drawings else {},
         figures=list(figures),
         tables={"frequency.csv": csv_text([header, *csv])},
@@ -249,9 +253,8 @@ def _numbers(value: Figures | float | None) -> list[float | None]:
 def _between(interval: Figures | None) -> str:
     if interval is None:
         return "–"
-    if interval["lower"] is None or interval["upper"] is None:
-        return f"{interval['estimate']:.3g}"
-    return f"{interval['estimate']:.3g} [{interval['lower']:.3g}, {interval['upper']:.3g}]"
+    lower, upper = ("–" if interval[n] is None else f"{interval[n]:.3g}" for n in _LIMITS)
+    return f"{interval['estimate']:.3g} [{lower}, {upper}]"
 
 
 def _last_rank(name: str) -> float:

@@ -24,7 +24,7 @@ class Reached(NamedTuple):
 
 
 def quality_figures(results: Figures, blocks: Blocks) -> Figures | None:
-    """Returns the quality, and what each contender takes to it; None without a reference.
+    """Returns the quality, and what each contender takes to it; None without one to compare.
 
     The quality is the reference's mean validation NLL after its part of the steps. The ratio of
     the times to the reference's is that of the steps, paired by seed, times that of the times of a
@@ -32,10 +32,13 @@ def quality_figures(results: Figures, blocks: Blocks) -> Figures | None:
     """
     config = results["config"]
     curves = {c["name"]: _curves(blocks, c) for c in results["contenders"]}
-    at = config["quality"] * config["steps"]
-    ends = [np.interp(at, *curve) for curve in curves.get(results["reference"], {}).values()]
-    if not ends:
+    of_reference = curves.get(results["reference"], {})
+    if not of_reference or len(curves) < 2:
         return None
+    # No quality is known before the first evaluation.
+    first = max(steps[0] for steps, _ in of_reference.values())
+    at = max(config["quality"] * config["steps"], first)
+    ends = [np.interp(at, *curve) for curve in of_reference.values()]
     level = float(np.mean(ends))
     reached = {
         name: {seed: reached_at(*curve, level) for seed, curve in of_seeds.items()}
@@ -44,6 +47,7 @@ def quality_figures(results: Figures, blocks: Blocks) -> Figures | None:
     comparisons = max(len(curves) - 1, 1)
     return {
         "nll": level,
+        "step": at,
         "contenders": [
             _of_one(results, blocks, c, reached, comparisons) for c in results["contenders"]
         ],
@@ -130,4 +134,9 @@ def _ratio(
     before, after = ([rates[n][r] for r in rounds] for n in (results["reference"], name))
     times = paired_ratio(before, after, level, comparisons)
     limits = {n: getattr(steps, n) * getattr(times, n) for n in ("estimate", "lower", "upper")}
+    # Who is there at its first evaluation may have been there long before.
+    if any(at.at_most for at in own.values()):
+        limits["lower"] = -np.inf
+    if any(at.at_most for at in other.values()):
+        limits["upper"] = np.inf
     return {n: value if np.isfinite(value) else None for n, value in limits.items()}

@@ -4,13 +4,6 @@ from typing import Any
 
 Figures = dict[str, Any]
 
-BUCKETS = (
-    "The test NLL of full softmax by the rank of the word that is predicted, in the order of the "
-    "frequencies, and under it the others' less full's: below zero a head is better on these "
-    "words. Intervals are paired by seed, and hold for all heads and ranks at once. Other words "
-    "are the mark for all outside of the vocabulary. In the drawings the line is over the last "
-    "rank of each range, on a logarithmic scale."
-)
 GROWTH = (
     "One training step of one model, its embeddings included, over a synthetic vocabulary whose "
     "words have Zipf's frequencies; nothing is learned here. The median over interleaved rounds, "
@@ -21,19 +14,33 @@ GROWTH = (
 )
 
 
+def of_buckets(results: Figures) -> str:
+    """Says what the NLL by frequency is."""
+    reference = f"<code>{results['reference']}</code>"
+    return (
+        f"The test NLL of {reference} by the rank of the word that is predicted, in the order of "
+        f"the frequencies, and under it that of the others less {reference}’s: below zero a head "
+        "is better on these words. Intervals are paired by seed, and hold for all heads and ranks "
+        "at once; a question mark is a difference among the seeds that one of the two survived, "
+        "which is no finding. Other words are the mark for all outside of the vocabulary. In the "
+        "drawings the line is over the last rank of each range, on a logarithmic scale."
+    )
+
+
 def of_quality(results: Figures, figures: Figures) -> str:
     """Says what the times to the quality are."""
     config = results["config"]
     level = f"{100 * results['confidence']:g}%"
     return (
-        f"The quality is a validation NLL of {figures['nll']:.3f}, that of full softmax after "
-        f"{100 * config['quality']:g}% of its steps. Steps to it are interpolated between "
-        "evaluations, seed by seed; a head that is there at its first evaluation counts with that "
-        "one. Seconds are the mean steps times the median time of a step, which trains all seeds "
-        "together: a point estimate. The time over full's has an interval: that of the steps over "
-        "full's, paired by seed, times that of the time of a step, paired by round, at half of "
-        f"the error each, so that it holds with {level} for all heads at once. Words per second "
-        "are those of all seeds. A dash: some seed does not come there."
+        f"The quality is a validation NLL of {figures['nll']:.3f}, that of "
+        f"<code>{results['reference']}</code> after {figures['step']:,.0f} of {config['steps']:,} "
+        "steps. Steps to it are interpolated between evaluations, seed by seed; of a head that is "
+        "there at its first evaluation only the most that it took is known (≤), and its ratio has "
+        "no lower limit. Seconds are the mean steps times the median time of a step, which trains "
+        "all seeds together: a point estimate. The ratio of the times has an interval: that of the "
+        "steps, paired by seed, times that of the time of a step, paired by round, at half of the "
+        f"error each, so that it holds with {level} for all heads at once. Words per second are "
+        "those of all seeds. A dash: some seed does not come there."
     )
 
 

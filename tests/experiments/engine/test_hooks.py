@@ -1,6 +1,7 @@
 """What a task and an experiment may override: the rule of a step, and what a run has besides."""
 
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from experiments.engine.extras import Extra, Part
 from experiments.engine.programs import compile_programs, groups_of
 from experiments.engine.report import write_report
 from experiments.engine.rule import Rule, Stepped
-from experiments.engine.task import Task, Variant
+from experiments.engine.standing import is_timed, is_wanted
+from experiments.engine.task import Judgement, Task, Variant
 from experiments.engine.training import Training, models_of
 from experiments.engine.weights import trained_weights
 from experiments.errors import UserError
@@ -145,7 +147,8 @@ def test_an_experiment_adds_measurements_and_parts_of_the_report(
     blocks, _, _ = read_blocks(run / "metrics.jsonl")
     count, ending = blocks["more/count"]
     assert count["blocks"] == len(blocks) - 1
-    assert ending == {"kind": "outcome", "contender": "count", "status": "finished", "why": ""}
+    finished = {"kind": "outcome", "contender": "count", "status": "finished", "why": ""}
+    assert ending == {**finished, "of": ["softmax", "again"]}
     tables = write_report(run)
     assert tables[-1] == "| blocks |"
     results = read_json(run / "results.json")
@@ -201,3 +204,46 @@ def test_training_takes_the_program_of_tuning_where_models_and_blocks_are_as_man
     assert compiled == [(2, 40)]
     compare(dataclasses.replace(same, tuning_steps=20), tmp_path / "other", Display())
     assert compiled[1:] == [(2, 20), (2, 40)]
+
+
+class Detailed(Linear):
+    def judge(self, outputs: Any, examples: Any) -> Judgement:
+        return super().judge(outputs, examples)._replace(details={"sum": float(outputs.sum())})
+
+
+@dataclasses.dataclass(frozen=True)
+class DetailedConfig(TinyConfig):
+    def make_task(self) -> Task:
+        return Detailed(self.batch_size, self.bad_step)
+
+
+def test_details_of_a_lost_seed_do_not_fail_its_variant(tmp_path: Path) -> None:
+    fields = {f.name: getattr(CONFIG, f.name) for f in dataclasses.fields(CONFIG)}
+    config = DetailedConfig(**{**fields, "trials": 1, "speed_rounds": 0, "bad_step": 1})
+    compare(config, tmp_path / "run", Display())
+    *tests, ending = read_blocks(tmp_path / "run" / "metrics.jsonl")[0]["softmax"]
+    assert ending["status"] == "diverged"
+    assert [test["metrics"]["nll"] for test in tests] == [None, None]
+
+
+def test_measurements_stand_until_a_variant_is_trained(tmp_path: Path) -> None:
+    path, display = tmp_path / "run", Display()
+    config = dataclasses.replace(HOOKED, trials=1, speed_rounds=2)
+    compare(config, path, display)
+    with closing(RunDirectory.open(path, config)) as run:
+        variants = config.chosen_variants()
+        assert is_timed(run, variants)
+        assert not is_wanted(run, "more/count", config, retry_failed=False)
+        assert is_wanted(run, "more/other", config, retry_failed=False)
+        # As if the second had failed before, and had been trained again since then.
+        timed = [r for r in run.blocks["speed"] if r["contender"] == "softmax"]
+        run.append("speed", timed)
+        *records, ending = run.blocks["more/count"]
+        run.append("more/count", [*records, {**ending, "of": ["softmax"]}])
+        assert not is_timed(run, variants)
+        assert is_wanted(run, "more/count", config, retry_failed=False)
+    assert compare(config, path, display)
+    blocks = read_blocks(path / "metrics.jsonl")[0]
+    assert {r["contender"] for r in blocks["speed"]} == {"softmax", "again"}
+    assert blocks["more/count"][-1]["of"] == ["softmax", "again"]
+    assert not compare(config, path, display)

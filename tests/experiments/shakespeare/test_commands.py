@@ -54,6 +54,16 @@ def test_a_tiny_text_is_learnt_by_heart(trained: Path) -> None:
     assert {"text", "attention", "samples"} <= set(re.findall(r'<section id="([^"]+)"', page))
 
 
+def test_what_train_reads_wins_over_the_config() -> None:
+    given = {"train_steps": 100, "train_evaluations": 2, "train_learning_rate": 0.01}
+    one = ShakespeareConfig().of_one("softmax.cross_entropy", **given)
+    assert (one.steps, one.evaluations, one.learning_rate_low) == (100, 2, 0.01)
+    # The warm-up is the same part of the steps as in a comparison.
+    assert one.warmup == 5
+    plain = ShakespeareConfig().of_one("softmax.cross_entropy")
+    assert (plain.steps, plain.evaluations, plain.learning_rate_low) == (2000, 8, 1e-3)
+
+
 def test_sample_depends_on_its_seed_and_its_maps(trained: Path, text: Path) -> None:
     config = read_config(trained)
     assert isinstance(config, ShakespeareConfig)

@@ -196,6 +196,7 @@ def test_findings_claim_nothing_where_intervals_cover_zero(config: Path, finishe
         (("--temperatures", "0"), ["temperatures", "positive", "(0.0,)"]),
         (("--measured", "-1"), ["measured", "positive"]),
         (("--anneal", "1"), ["anneal", "a first and a last", "(1.0,)"]),
+        (("--tuning-steps", "10"), ["tuning_steps", "0 or steps", "got 10"]),
         (("--tuned-temperatures", "3", "0.1"), ["tuned_temperatures", "a least and a larger"]),
         (("--tuned-temperatures", "1"), ["tuned_temperatures", "(1.0,)"]),
         (("--probes", "0.5", "0.5"), ["probes", "rising"]),
