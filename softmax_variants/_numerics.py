@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from softmax_variants._sharding import is_split
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_axes, as_logits, as_mask, check_broadcastable
 
@@ -197,12 +198,6 @@ def spoil(value: Array, x: Array) -> Array:
         lax.stop_gradient(x),
     )
     return jnp.where(spoiled, jnp.nan, value)
-
-
-def is_split(x: Array, axis: int) -> bool:
-    """Whether an axis is split over an explicit mesh axis, where a reshape is restricted."""
-    spec = getattr(jax.typeof(x).sharding, "spec", None)
-    return spec is not None and len(spec) == x.ndim and spec[axis] is not None
 
 
 def apart(*values: Array) -> tuple[Array, ...]:

@@ -21,7 +21,6 @@ from jax import lax
 from softmax_variants._numerics import (
     apart,
     below_top,
-    is_split,
     row_sum,
     safe_divide,
     spoil,
@@ -29,6 +28,7 @@ from softmax_variants._numerics import (
     sums_in_lanes,
 )
 from softmax_variants._powers import power
+from softmax_variants._sharding import is_split
 from softmax_variants._typing import Array
 
 _BLOCK = 8  # entries a block

@@ -44,11 +44,11 @@ def test_what_no_array_can_be_made_of(wrong: Any) -> None:
 
 def test_the_message_holds_what_came_but_not_all_of_it() -> None:
     with pytest.raises(TypeError) as caught:
-        sv.softmax(["xyz"] * 1000)  # type: ignore[arg-type]
+        sv.softmax(["xyz"] * 1000)  # type: ignore[arg-type] # refused on purpose
     assert re.search(r"got list \['xyz', 'xyz', .*\.\.\.$", str(caught.value))
     assert len(str(caught.value)) < 100
     with pytest.raises(ValueError, match=r"^labels holds an integer that its dtype cannot, got"):
-        sv.sparsemax_loss(X, [0, 2**40])  # type: ignore[arg-type]
+        sv.sparsemax_loss(X, [0, 2**40])  # type: ignore[arg-type] # refused on purpose
 
 
 def test_fenchel_young_loss_calls_its_targets_targets() -> None:
@@ -91,4 +91,4 @@ def test_hard_may_be_numpys_boolean() -> None:
     numpys: Any = np.bool_(True)
     np.testing.assert_array_equal(sv.gumbel_softmax(key, x, hard=numpys), expected)
     with pytest.raises(TypeError, match=r"^hard must be a static Python bool, got int$"):
-        sv.gumbel_softmax(key, x, hard=1)  # type: ignore[arg-type]
+        sv.gumbel_softmax(key, x, hard=1)  # type: ignore[arg-type] # refused on purpose

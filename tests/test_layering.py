@@ -16,16 +16,17 @@ MAX_FUNCTION_LINES = 60
 
 # Each layer of the package sees itself and the layers named here, and nothing else of the package.
 _SOLVERS = {"_powers", "_selection", "_steep", "_summed", "_threshold"}
-_BASE = {"_typing", "_validation", "_numerics", "_pytrees", "kernels"} | _SOLVERS
+_BASE = {"_typing", "_validation", "_sharding", "_numerics", "_pytrees", "kernels"} | _SOLVERS
 LAYERS: dict[str, set[str]] = {
     "_typing": set(),
     "_validation": {"_typing"},
-    "_numerics": {"_typing", "_validation"},
+    "_sharding": {"_typing"},
+    "_numerics": {"_typing", "_validation", "_sharding"},
     "_pytrees": set(),
     # What the threshold solvers are made of.
     "_powers": {"_typing"},
     "_selection": {"_typing"},
-    "_threshold": {"_typing", "_validation", "_numerics", "_powers"},
+    "_threshold": {"_typing", "_validation", "_sharding", "_numerics", "_powers"},
     "_steep": {"_typing", "_numerics", "_threshold"},
     "_summed": {"_typing", "_threshold"},
     "kernels": {"_typing", "_validation", "_numerics"} | _SOLVERS,

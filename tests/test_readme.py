@@ -18,7 +18,7 @@ def titled(block: str) -> str:
     if "attention" in block:
         return "attention"
     if "flax" in block:
-        return "nnx"
+        return "linen" if "linen" in block else "nnx"
     return "heads" if "heads" in block else "plain"
 
 
@@ -32,7 +32,7 @@ def test_the_table_is_the_generated_one(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    assert sorted(map(titled, BLOCKS)) == ["attention", "heads", "nnx", "plain"]
+    assert sorted(map(titled, BLOCKS)) == ["attention", "heads", "linen", "nnx", "plain"]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=titled)

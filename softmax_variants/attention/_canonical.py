@@ -1,13 +1,10 @@
 """From the arguments of blockwise attention to arrays of five axes, and back."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
 
 from softmax_variants._typing import Array
 from softmax_variants.attention._arguments import Arguments
@@ -74,21 +71,6 @@ def attended(
     spoiled = _spoiled(plan, inputs, known, bad)
     found = attend(inputs, known, plan, False)
     return jax.tree.map(lambda x: x[:, :, :, :queries], (found, spoiled))
-
-
-def over_devices(f: Callable[..., Any], arguments: Arguments, *others: Array | None) -> Any:
-    """`f(arguments, *others)`, where the compiler decides which device has what of it.
-
-    Under explicit mesh axes a loop over an axis that is split is refused; inside, axes are
-    automatic. The results are split as the queries are, but for their features.
-    """
-    given = (arguments, *others)
-    specs = [jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(given)]
-    if all(part is None for spec in specs for part in spec):
-        return f(*given)
-    of_query = tuple(jax.typeof(arguments.query).sharding.spec)
-    split = PartitionSpec(*of_query[:-1], None)
-    return jax.sharding.auto_axes(f, out_sharding=split)(*given)
 
 
 def from_canonical(array: Array, batch: tuple[int, ...]) -> Array:

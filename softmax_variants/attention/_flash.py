@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from softmax_variants._numerics import compute_dtype
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_parameter
 from softmax_variants.attention._arguments import (
@@ -15,7 +16,7 @@ from softmax_variants.attention._arguments import (
     as_arguments,
     as_row_parameter,
 )
-from softmax_variants.attention._canonical import attended, from_canonical, over_devices
+from softmax_variants.attention._canonical import attended, from_canonical
 from softmax_variants.attention._clean import spoil
 from softmax_variants.attention._state import AttentionState
 from softmax_variants.attention._weights import EXPONENTS, Kind
@@ -117,7 +118,7 @@ def flash_attention(
     if kind.exponent is not None:
         order = None
     run = functools.partial(_flash, kind=kind, block=_as_block(block_size))
-    return over_devices(run, arguments, order, sinks)
+    return over_devices(run, arguments, order, sinks, split=examples_of(arguments.query))
 
 
 def attention_state(
@@ -187,7 +188,8 @@ def attention_state(
         key_value_seq_lengths=key_value_seq_lengths,
         local_window_size=local_window_size,
     )
-    return over_devices(functools.partial(_state, block=_as_block(block_size)), arguments)
+    run = functools.partial(_state, block=_as_block(block_size))
+    return over_devices(run, arguments, split=examples_of(arguments.query))
 
 
 def _as_row(array: Array, name: str, arguments: Arguments) -> Array | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_mask
 from softmax_variants.heads._arguments import (
@@ -20,7 +21,6 @@ from softmax_variants.heads._arguments import (
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
 from softmax_variants.heads._linear import Normalizer, cross_entropy_once, linear_cross_entropy
-from softmax_variants.heads._sharding import examples_of, over_devices
 
 Tail = tuple[ArrayLike, ArrayLike]
 _IGNORED, _INVALID = -1, -2  # ids that stand for an example without a loss, and one without a class

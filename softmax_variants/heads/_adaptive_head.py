@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
 from softmax_variants.heads._adaptive import Tables, adaptive_softmax_loss, as_tables, project
@@ -16,7 +17,6 @@ from softmax_variants.heads._cutoffs import as_cutoffs, tail_widths
 from softmax_variants.heads._groups import Groups, capacity_of, zipf_shares
 from softmax_variants.heads._head import Params
 from softmax_variants.heads._parts import drawn, largest, logits, merged
-from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 @jax.tree_util.register_static

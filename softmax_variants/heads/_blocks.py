@@ -5,6 +5,7 @@ logits exist while the block is worked on, in the forward pass and in the revers
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ class Layout:
     width: int
 
     @classmethod
+    @functools.cache
     def of(cls, classes: int, examples: int, block: int | None, devices: int) -> "Layout":
         """Blocks for a class axis that as many devices have, or any number that divides theirs."""
         parts = math.gcd(classes, devices)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_mask
 from softmax_variants.heads._arguments import (
@@ -19,7 +20,6 @@ from softmax_variants.heads._arguments import (
 )
 from softmax_variants.heads._blocks import dtype_of, product
 from softmax_variants.heads._linear import linear_cross_entropy
-from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.maps._softmax import log_softmax
 

@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
 from softmax_variants.heads._adaptive_head import check_shapes, initial
@@ -14,7 +15,6 @@ from softmax_variants.heads._cutoffs import as_cutoffs
 from softmax_variants.heads._differentiated import Tables, as_tables, differentiated_softmax_loss
 from softmax_variants.heads._head import Params
 from softmax_variants.heads._parts import drawn, largest, logits, merged
-from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 @jax.tree_util.register_static

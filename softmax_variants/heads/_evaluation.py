@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key
 from softmax_variants.heads._arguments import as_hidden, as_rows
@@ -19,7 +20,6 @@ from softmax_variants.heads._entmax_threshold import State, output
 from softmax_variants.heads._entmax_threshold import solve as solve_entmax
 from softmax_variants.heads._gathered import as_class_ids
 from softmax_variants.heads._linear import linear_cross_entropy, softmax_sums
-from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._sums import far_below
 from softmax_variants.maps._entmax import entmax
 from softmax_variants.maps._gumbel import NOTHING, gumbel

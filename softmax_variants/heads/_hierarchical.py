@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
 from softmax_variants.heads._decisions import dot, plus, softplus
 from softmax_variants.heads._hierarchical_classes import all_classes
-from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._tree import Paths, Tree, in_range
 

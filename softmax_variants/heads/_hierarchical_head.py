@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from softmax_variants._pytrees import pytree_dataclass
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_key, as_mask
 from softmax_variants.heads._arguments import as_floating
@@ -21,7 +22,6 @@ from softmax_variants.heads._hierarchical import (
     loss_of_paths,
     paths_of,
 )
-from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._tree import Paths, Tree
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants.heads._arguments import as_floating, as_hidden
 from softmax_variants.heads._gathered import Draw, Labels, Scores
@@ -17,7 +18,6 @@ from softmax_variants.heads._sampled import (
 )
 from softmax_variants.heads._sampled_layer import row_losses, sampled_losses
 from softmax_variants.heads._samplers import Sampler, expected_count, inclusion
-from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 def in_batch_softmax_loss(
@@ -110,12 +110,18 @@ def in_batch_softmax_loss(
     biases = None if bias is None else as_floating(bias, "bias", batch)
     mask = None if where is None else jnp.asarray(where)
 
-    def run(rows: Array, biases: Array | None, *others: Any) -> Array:
+    def run(
+        rows: Array,
+        biases: Array | None,
+        state: Array,
+        hidden: Array,
+        ids: Array,
+        mask: Array | None,
+    ) -> Array:
         flat = rows.reshape(state.shape[0], rows.shape[-1])
         biases = None if biases is None else biases.reshape(-1)
-        state_, hidden, labels, mask = others
         limit = 2**31 - 1  # ids only say which are the same: all below it are
-        return row_losses(objective, flat, biases, state_, hidden, labels, None, mask, limit)
+        return row_losses(objective, flat, biases, state, hidden, ids, None, mask, limit)
 
     ids, split = jnp.asarray(labels), examples_of(array)
     loss: Array = over_devices(run, rows, biases, state, array, ids, mask, split=split)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from softmax_variants._numerics import apart, finite_top
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants.heads._arguments import as_block_size, per_row
 from softmax_variants.heads._blocks import Block, Change, Known, Layer, Layout
@@ -20,7 +21,6 @@ from softmax_variants.heads._linear_targets import (
     expected,
     weighed,
 )
-from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._sums import Row, Sums, far_below, fold, tangent_of_sums
 
 

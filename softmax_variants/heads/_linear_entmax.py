@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter, check_broadcastable
 from softmax_variants.heads._arguments import as_block_size
@@ -21,7 +22,6 @@ from softmax_variants.heads._linear_targets import (
     expected,
     weighed,
 )
-from softmax_variants.heads._sharding import examples_of, over_devices
 from softmax_variants.heads._sums import Row, Sums, fold, tangent_of_sums
 from softmax_variants.maps._entmax import phi
 

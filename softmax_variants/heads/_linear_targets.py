@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from softmax_variants._sharding import device_count
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_parameter, equals_id
 from softmax_variants.heads._arguments import (
@@ -17,7 +18,6 @@ from softmax_variants.heads._arguments import (
     per_row,
 )
 from softmax_variants.heads._blocks import Known, Layer, Layout, dtype_of
-from softmax_variants.heads._sharding import device_count
 from softmax_variants.heads._spoiling import spoiled
 from softmax_variants.heads._sums import Sums
 

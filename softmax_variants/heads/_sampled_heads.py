@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 
 from softmax_variants._pytrees import register_pytree
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_key
 from softmax_variants.heads._arguments import as_floating
@@ -24,7 +25,6 @@ from softmax_variants.heads._sampled import (
 )
 from softmax_variants.heads._sampled_layer import as_sampler, drawn, row_losses
 from softmax_variants.heads._samplers import Sampler
-from softmax_variants.heads._sharding import examples_of, over_devices
 
 _H = TypeVar("_H", bound=type[Any])
 
@@ -100,8 +100,14 @@ class SampledHead(LinearHead, abc.ABC):
         hidden, labels = jnp.asarray(hidden), jnp.asarray(labels)
         where = None if where is None else jnp.asarray(where)
 
-        def run(head: SampledHead, params: Params, hidden: Array, *others: Any) -> Array:
-            labels, key, where = others
+        def run(
+            head: SampledHead,
+            params: Params,
+            hidden: Array,
+            labels: Array,
+            key: Array | None,
+            where: Array | None,
+        ) -> Array:
             plan = head.plan(labels, key=key)
             rows = {name: take(params[name], ids) for name, ids in plan.ids.items()}
             return head.loss_of_rows(rows, plan, hidden, labels, where=where)

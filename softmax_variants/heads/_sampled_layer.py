@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_key, check_broadcastable
 from softmax_variants.heads._arguments import as_floating, as_hidden
@@ -20,7 +21,6 @@ from softmax_variants.heads._gathered import (
     take,
 )
 from softmax_variants.heads._samplers import Sampler
-from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 def as_sampler(sampler: Sampler | None, classes: int) -> Sampler:

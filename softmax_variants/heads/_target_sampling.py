@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from softmax_variants._sharding import examples_of, over_devices
 from softmax_variants._typing import Array, ArrayLike
 from softmax_variants._validation import as_count, as_mask
 from softmax_variants.heads._arguments import as_floating, as_hidden
 from softmax_variants.heads._gathered import as_class_ids, take
 from softmax_variants.heads._linear import linear_cross_entropy
-from softmax_variants.heads._sharding import examples_of, over_devices
 
 
 class TargetPartition(NamedTuple):

@@ -115,7 +115,7 @@ class Tsallis(Geometry):
         """
         p = entmax_rows(x, self.alpha)
         off, hard = p == 0, jnp.isinf(self.alpha)
-        eps = less_one(jnp.where(hard, 2, self.alpha))
+        eps = self._divisor()
         best = row_max(p)
         best = jnp.where(best == 0, 1, best)
         threshold, rest = negated_log(best, eps)
@@ -132,7 +132,7 @@ class Tsallis(Geometry):
 
     def entropy_gradient(self, p: Array) -> Array:
         """`log_alpha(p)`, less a constant."""
-        eps = less_one(jnp.where(jnp.isinf(self.alpha), 2, self.alpha))
+        eps = self._divisor()
         at_zero = jnp.where(eps < 0, -jnp.inf, -1 / eps)
         return jnp.where(jnp.isinf(self.alpha), 0, jnp.where(p == 0, at_zero, self._log(p)))
 
@@ -147,13 +147,18 @@ class Tsallis(Geometry):
         second = staged_sum(p * jnp.square(log_p) * phi(self._eps() * log_p)) / alpha
         return jnp.where(jnp.isinf(alpha), 0, -(first + second)) * tangents.alpha
 
+    def _divisor(self) -> Array:
+        """`alpha - 1`, never 0 and finite: a number to divide by, without a derivative at 1."""
+        return less_one(jnp.where(jnp.isinf(self.alpha), 2, self.alpha))
+
     def _eps(self) -> Array:
+        """`alpha - 1`, finite, which alpha moves at exactly 1 as elsewhere."""
         return jnp.where(jnp.isinf(self.alpha), 1, self.alpha - 1)
 
     def _log(self, p: Array) -> Array:
         """`log_alpha(p) = (p^(alpha-1) - 1) / (alpha-1)`, 0 where p is 0.
 
-        A product, which alpha moves at exactly 1 as elsewhere.
+        A product, which has a derivative at alpha 1 as elsewhere.
         """
         log_p = jnp.log(jnp.where(p == 0, 1, p))
         exponent = jnp.maximum(self._eps() * log_p, -(2.0**100))  # from there on all the same

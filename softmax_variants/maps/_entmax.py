@@ -12,11 +12,11 @@ from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import (
     centered_product,
-    is_split,
     on_rows,
     staged_sum,
     zero_masked,
 )
+from softmax_variants._sharding import is_split
 from softmax_variants._steep import solve_steep
 from softmax_variants._threshold import Power, Rows, Solution, solve, solve_closed
 from softmax_variants._typing import Array, ArrayLike, Axis

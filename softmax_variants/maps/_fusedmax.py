@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from softmax_variants._numerics import is_split, masked, on_rows, row_max, shift
+from softmax_variants._numerics import masked, on_rows, row_max, shift
+from softmax_variants._sharding import over_devices
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_parameter
 from softmax_variants.maps._sparsemax import sparsemax_rows
@@ -63,11 +64,9 @@ def fusedmax_rows(x: Array, strength: Array) -> Array:
     """Fusedmax over the last axis."""
     if x.shape[-1] == 0:
         return x
-    if not any(is_split(x, axis) for axis in range(x.ndim)):
-        return _fusedmax(x, strength)
-    # A pass along the classes has no rule for explicit mesh axes: inside, they are automatic.
-    run = jax.sharding.auto_axes(_fusedmax, out_sharding=jax.typeof(x).sharding.spec)
-    return run(x, strength)
+    # A pass along the classes has no rule for explicit mesh axes.
+    found: Array = over_devices(_fusedmax, x, strength, split=jax.typeof(x).sharding.spec)
+    return found
 
 
 def _fusedmax(x: Array, strength: Array) -> Array:

@@ -8,7 +8,6 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from softmax_variants._numerics import (
-    is_split,
     masked,
     on_rows,
     reduce_rows,
@@ -16,6 +15,7 @@ from softmax_variants._numerics import (
     row_sum,
     zero_masked,
 )
+from softmax_variants._sharding import is_split
 from softmax_variants._typing import Array, ArrayLike, Axis
 from softmax_variants._validation import as_count, as_key, as_parameter
 from softmax_variants.maps._gumbel import NOTHING, gumbel, largest_ids, perturbed

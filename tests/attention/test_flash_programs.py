@@ -174,15 +174,15 @@ def test_arrays_that_are_split_over_devices(
 
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_second_derivatives(alpha: float | None, rng: np.random.Generator) -> None:
-    """Forward over reverse against differences of the exact gradient, in float64."""
+    """Forward over reverse against differences of the exact gradient, in float64; through alpha 1."""
     with jax.enable_x64(True):
         problem = Case(
-            query=rng.normal(size=(1, 4, 2, 3)),
+            query=rng.normal(size=(1, 4, 3, 3)),
             key=rng.normal(size=(1, 5, 1, 3)),
             value=rng.normal(size=(1, 5, 1, 2)),
             bias=rng.normal(size=(1, 4, 5)),
             scale=np.array([[[0.7]]]),
-            alpha=np.array([1.3, 1.8]).reshape(2, 1, 1),
+            alpha=np.array([1.0, 1.3, 1.8]).reshape(3, 1, 1),
             n=np.array([[[0.6]]]),
         )
         everything = np.ones((1, 1, 1, 1), bool)
@@ -196,7 +196,7 @@ def test_second_derivatives(alpha: float | None, rng: np.random.Generator) -> No
             return jnp.sum(jnp.sin(output))
 
         def exact_gradient(x: Case) -> Case:
-            output, _ = attention(x, everything, np.zeros((1, 4, 2, 2)))
+            output, _ = attention(x, everything, np.zeros((1, 4, 3, 2)))
             return attention(x, everything, np.cos(output))[1]
 
         direction = jax.tree.map(lambda x: rng.normal(size=x.shape), problem)

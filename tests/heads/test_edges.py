@@ -256,8 +256,8 @@ def test_bounds_of_the_options(name: str) -> None:
 def test_a_tree_head_counts_its_features_when_it_is_made() -> None:
     tree = sv.balanced_tree(3)
     with pytest.raises(TypeError, match="features must be a static Python integer, got float"):
-        sv.HierarchicalSoftmax(tree=tree, features=2.5)  # type: ignore[arg-type]
+        sv.HierarchicalSoftmax(tree=tree, features=2.5)  # type: ignore[arg-type] # refused on purpose
     with pytest.raises(ValueError, match="features must be at least 1"):
         sv.HierarchicalSoftmax(tree=tree, features=0)
     with pytest.raises(TypeError, match="use_bias must be a bool"):
-        sv.HierarchicalSoftmax(tree=tree, features=2, use_bias=1)  # type: ignore[arg-type]
+        sv.HierarchicalSoftmax(tree=tree, features=2, use_bias=1)  # type: ignore[arg-type] # refused on purpose

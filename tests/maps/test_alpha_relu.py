@@ -57,8 +57,11 @@ def test_parameters_of_each_class_and_out_of_range() -> None:
     x = jnp.array([[1.0, 2.0, 3.0]])
     p = np.asarray(sv.alpha_relu(x, alpha=jnp.array([1.5, 2.0, 3.0]), tau=jnp.array([0, 1.0, 2])))
     np.testing.assert_allclose(p, [[0.25, 1, 2]], rtol=1e-6)
-    with pytest.raises(ValueError, match="alpha must lie in"):
-        sv.alpha_relu(x, alpha=1.0)
+    for alpha in (1.0, np.inf):
+        with pytest.raises(ValueError, match="alpha must lie in"):
+            sv.alpha_relu(x, alpha=alpha)
+        with pytest.raises(ValueError, match="alpha must lie in"):
+            sv.alpha_relu_loss(x, jnp.array([0]), alpha=alpha)
     assert np.isnan(jax.jit(lambda alpha: sv.alpha_relu(x, alpha=alpha))(1.0)).all()
 
 

@@ -49,7 +49,7 @@ def test_batches_are_windows_of_the_training_part_and_depend_on_seed_and_step() 
 def test_examples_predict_every_token_of_a_part_once() -> None:
     task = task_of()
     for split, part in (("test", task.corpus.test), ("validation", task.corpus.tuning)):
-        inputs, labels, seen = task.examples(0, split)  # type: ignore[arg-type]
+        inputs, labels, seen = task.examples(0, split)  # type: ignore[arg-type] # a parameter's str
         np.testing.assert_array_equal(labels[seen], part[1:])
         np.testing.assert_array_equal(inputs[seen], part[:-1])
     few = task_of(dataclasses.replace(CONFIG, tuning_windows=3))

@@ -1,4 +1,4 @@
-"""How a loss is entered with arrays that devices share: explicit mesh axes, and `shard_map`."""
+"""Arrays that devices share: explicit mesh axes, and `shard_map`."""
 
 import math
 from collections.abc import Callable
@@ -26,9 +26,15 @@ def over_devices(f: Callable[..., Any], *arguments: Any, split: PartitionSpec | 
     return jax.sharding.auto_axes(f, out_sharding=out)(*arguments)
 
 
-def examples_of(hidden: Array) -> PartitionSpec:
-    """How the examples of hidden states [..., features] are split over explicit axes."""
-    return PartitionSpec(*jax.typeof(hidden).sharding.spec[:-1])
+def examples_of(rows: Array) -> PartitionSpec:
+    """How the examples of rows [..., features] are split over explicit axes."""
+    return PartitionSpec(*jax.typeof(rows).sharding.spec[:-1])
+
+
+def is_split(x: Array, axis: int) -> bool:
+    """Whether an axis is split over an explicit mesh axis, where a reshape is restricted."""
+    spec = getattr(jax.typeof(x).sharding, "spec", None)
+    return spec is not None and len(spec) == x.ndim and spec[axis] is not None
 
 
 def device_count() -> int | None:
