@@ -12,8 +12,8 @@ def method_of(results: Figures) -> list[str]:
     config, level = results["config"], f"{100 * results['confidence']:g}%"
     seeds = len(results["seeds"])
     points = [
-        f"{seeds} seed{'s' * (seeds != 1)}, the same for every contender: a seed has one set of "
-        "first weights (for what contenders have in common) and one order of the data, so that "
+        f"{seeds} seed{'s' * (seeds != 1)}, the same for every contender: a seed fixes the data, "
+        "their order and where training starts, in all that contenders have in common, so that "
         "differences are paired.",
         _budget(results),
         f"Training: {training_of(config)}. No candidate is chosen on test data.",

@@ -174,7 +174,7 @@ def test_arrays_that_are_split_over_devices(
 
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_second_derivatives(alpha: float | None, rng: np.random.Generator) -> None:
-    """Forward over reverse against differences of the exact gradient, in float64; through alpha 1."""
+    """Forward over reverse beside differences of the exact gradient in float64; at alpha 1 too."""
     with jax.enable_x64(True):
         problem = Case(
             query=rng.normal(size=(1, 4, 3, 3)),
