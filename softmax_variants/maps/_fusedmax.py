@@ -164,13 +164,12 @@ def grouped_sum(v: Array, group: Array) -> Array:
 class Message(NamedTuple):
     """The slope of the best cost so far as a function of the last value `b`: piecewise linear.
 
-    It is `-bound` left of the first knot and `bound` right of the last; at a knot the line's
-    slope and intercept change by what is stored. The knots in use are `first` to `last`.
+    It is `-bound` left of the first knot and `bound` right of the last. A knot is where it is, and
+    what the line's slope and intercept change by there: [places, 3]. Those in use are `first` to
+    `last`.
     """
 
-    knot: Array
-    slope: Array
-    intercept: Array
+    knots: Array
     first: Array
     last: Array
     bound: Array
@@ -179,15 +178,14 @@ class Message(NamedTuple):
 def fused_path(y: Array, out: Array, strength: Array) -> Array:
     """The values along one row, by dynamic programming: a pass forwards and one back."""
     n = y.shape[0]
-    store = jnp.zeros(2 * n + 3, y.dtype)
     middle = jnp.int32(n + 1)
-    start = Message(store, store, store, middle, middle - 1, jnp.zeros_like(strength))
+    empty = jnp.zeros((2 * n + 3, 3), y.dtype)
+    start = Message(empty, middle, middle - 1, jnp.zeros_like(strength))
 
     def forward(message: Message, score: tuple[Array, Array]) -> tuple[Message, Any]:
         y, out = score
-        new, low, high = passed_on(message, y, strength)
-        kept = jax.tree.map(lambda a, b: jnp.where(out, a, b), message, new)
-        return kept, (jnp.where(out, -jnp.inf, low), jnp.where(out, jnp.inf, high))
+        new, low, high = passed_on(message, y, out, strength)
+        return new, (jnp.where(out, -jnp.inf, low), jnp.where(out, jnp.inf, high))
 
     message, bounds = lax.scan(forward, start, (y, out))
     slope, intercept, _ = popped(message, jnp.zeros_like(strength), -message.bound, 0.0, 1)
@@ -201,29 +199,26 @@ def fused_path(y: Array, out: Array, strength: Array) -> Array:
     return lax.scan(backward, last, bounds, reverse=True)[1]
 
 
-def passed_on(message: Message, y: Array, strength: Array) -> tuple[Message, Array, Array]:
+def passed_on(
+    message: Message, y: Array, out: Array, strength: Array
+) -> tuple[Message, Array, Array]:
     """The message after one more score, and the bounds that the price of a jump allows.
 
-    Adding the score's own cost adds the line `b - y`; paying for jumps clips the slope.
+    Adding the score's own cost adds the line `b - y`; paying for jumps clips the slope. A masked
+    score writes beside the knots in use, and leaves these alone: no step copies them.
     """
     one = jnp.ones_like(y)
     a, b, first = popped(message, one, -message.bound - y, -strength, 1)
     rest = message._replace(first=first)
     c, d, last = popped(rest, one, message.bound - y, strength, -1)
     low, high = (-strength - b) / a, (strength - d) / c
-    first, last = first - 1, last + 1
-    return (
-        Message(
-            message.knot.at[first].set(low).at[last].set(high),
-            message.slope.at[first].set(a).at[last].set(-c),
-            message.intercept.at[first].set(b + strength).at[last].set(strength - d),
-            first,
-            last,
-            strength,
-        ),
-        low,
-        high,
-    )
+    first = jnp.where(out, message.first, first)
+    last = jnp.where(out, message.last, last)
+    left, right = jnp.stack([low, a, b + strength]), jnp.stack([high, -c, strength - d])
+    knots = message.knots.at[jnp.stack([first - 1, last + 1])].set(jnp.stack([left, right]))
+    used = jnp.where(out, 0, 1)
+    bound = jnp.where(out, message.bound, strength)
+    return Message(knots, first - used, last + used, bound), low, high
 
 
 def popped(
@@ -236,14 +231,17 @@ def popped(
 
     def passing(state: tuple[Array, Array, Array]) -> Array:
         slope, intercept, at = state
-        value = slope * message.knot[at] + intercept
+        value = slope * message.knots[at, 0] + intercept
         inside = (at >= message.first) & (at <= message.last)
         return inside & (side * value <= side * level)
 
     def move(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         slope, intercept, at = state
-        slope = slope + side * message.slope[at]
-        return slope, intercept + side * message.intercept[at], at + side
+        return (
+            slope + side * message.knots[at, 1],
+            intercept + side * message.knots[at, 2],
+            at + side,
+        )
 
     start = message.first if side == 1 else message.last
     return lax.while_loop(passing, move, (slope, intercept, start))

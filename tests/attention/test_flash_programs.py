@@ -29,6 +29,7 @@ from tests.attention.flash_cases import (
 from tests.attention.flash_oracle import Case, attention
 
 
+@pytest.mark.slow
 def test_blocks_by_default_and_numbers_for_alpha(rng: np.random.Generator) -> None:
     problem = plain_case(rng, 1.0)
     q, k, v = (single(x) for x in problem[:3])
@@ -125,6 +126,7 @@ def test_half_precision_is_the_rounded_answer(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(ours.astype(jnp.float32), theirs, rtol=2**-8, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_result_under_vmap_and_remat(rng: np.random.Generator) -> None:
     problem = plain_case(rng, 1.5)
     cotangent = rng.normal(size=(B, T, N, D))
@@ -172,6 +174,7 @@ def test_arrays_that_are_split_over_devices(
             assert_close(ours, theirs, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_second_derivatives(alpha: float | None, rng: np.random.Generator) -> None:
     """Forward over reverse beside differences of the exact gradient in float64; at alpha 1 too."""

@@ -112,6 +112,7 @@ def _shardings() -> dict[str, NamedSharding]:
     }
 
 
+@pytest.mark.slow
 def test_a_state_is_placed_on_other_devices_than_it_was_saved_from(tmp_path: Path) -> None:
     table = state(7).params["table"]
     shardings = {**_shardings(), "one": jax.sharding.SingleDeviceSharding(jax.devices()[3])}

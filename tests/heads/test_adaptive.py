@@ -165,6 +165,7 @@ def test_every_derivative_is_that_of_the_plain_form(kind: str) -> None:
     close(found, jax.jit(derived(mixed(plain), t))(p, h, y), unit=6e-6)
 
 
+@pytest.mark.slow
 def test_labels_that_differ_under_vmap() -> None:
     p, (h, y) = parameters(), examples()
     hs, ys = jnp.stack([h, -h]), jnp.stack([y, (y + 20) % CLASSES])
@@ -173,6 +174,7 @@ def test_labels_that_differ_under_vmap() -> None:
     close(loss(p, hs, ys), found)
 
 
+@pytest.mark.slow
 def test_half_precision_is_summed_in_float32() -> None:
     p = jax.tree.map(lambda x: x.astype(jnp.bfloat16), parameters())
     h, y = examples()
@@ -287,6 +289,7 @@ def test_the_layer_evaluates_exactly() -> None:
         close(values.reshape(-1, k), np.take_along_axis(expected, order, axis=-1))
 
 
+@pytest.mark.slow
 def test_samples_follow_the_probabilities() -> None:
     """A chi-squared test over all classes, more examples in a tail than its capacity."""
     p, (h, _) = parameters(), examples()

@@ -109,6 +109,7 @@ def test_the_layer_evaluates_exactly(head: sv.DifferentiatedSoftmax) -> None:
         assert (ids.reshape(-1, k) == places).all()
 
 
+@pytest.mark.slow
 def test_samples_follow_the_probabilities() -> None:
     p, (h, _) = parameters(HEAD), examples(HEAD)
     h, count = 0.5 * h[:1], 20_000

@@ -37,6 +37,7 @@ def nudged(params: Any) -> Any:
     return jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size).reshape(x.shape)), params)
 
 
+@pytest.mark.slow
 @heads
 def test_a_label_that_is_no_class_spoils_what_its_loss_counts_for(name: str) -> None:
     """NaN in its example, and in the tables: but nothing where the example's cotangent is 0."""

@@ -134,6 +134,7 @@ def test_examples_split_over_explicit_axes(f: Any, spec: Any) -> None:
     same(found, f(h, y, w))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", [losses_and_gradients, evaluations], ids=["losses", "evaluations"])
 def test_each_device_has_its_own_examples_under_shard_map(f: Any) -> None:
     h, y, w = arrays(8)

@@ -176,6 +176,7 @@ def test_a_measurement_that_fails_says_why_and_is_made_again_where_asked(tmp_pat
     assert compare(broken, run, display, retry_failed=True)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_trained_model_are_read_without_its_programs(tmp_path: Path) -> None:
     config, run = CONFIG.of_one("again", seeds=2), tmp_path / "run"
     with pytest.raises(UserError, match="has no checkpoint that can be read yet"):
@@ -188,6 +189,7 @@ def test_the_weights_of_a_trained_model_are_read_without_its_programs(tmp_path: 
     np.testing.assert_array_equal(params["weight"], expected.params["weight"][0])
 
 
+@pytest.mark.slow
 def test_training_takes_the_program_of_tuning_where_models_and_blocks_are_as_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

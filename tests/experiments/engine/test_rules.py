@@ -77,6 +77,7 @@ def test_fields_of_ones_own_have_flags_without_a_docstring() -> None:
     assert "bad step [an integer; default: -1]" in parser.format_help()
 
 
+@pytest.mark.slow
 def test_a_retried_variant_begins_again_and_is_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_retried_variant_begins_again_and_is_timed(
     assert not list((tmp_path / "run" / STATES).rglob("checkpoints"))
 
 
+@pytest.mark.slow
 def test_what_is_lost_has_no_figures_whatever_it_predicts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

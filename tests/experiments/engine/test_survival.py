@@ -140,6 +140,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     )
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_it_goes_on_later(
     config: Path,
     small_disk: Path,

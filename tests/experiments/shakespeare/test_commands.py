@@ -64,6 +64,7 @@ def test_what_train_reads_wins_over_the_config() -> None:
     assert (plain.steps, plain.evaluations, plain.learning_rate_low) == (2000, 8, 1e-3)
 
 
+@pytest.mark.slow
 def test_sample_depends_on_its_seed_and_its_maps(trained: Path, text: Path) -> None:
     config = read_config(trained)
     assert isinstance(config, ShakespeareConfig)

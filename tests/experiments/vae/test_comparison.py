@@ -58,6 +58,7 @@ def records(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_estimator_is_tuned_learns_and_is_compared(finished: Path) -> None:
     results = results_of(finished)
     assert [c["name"] for c in results["contenders"]] == NAMES
@@ -73,6 +74,7 @@ def test_every_estimator_is_tuned_learns_and_is_compared(finished: Path) -> None
     assert results["more"]["temperatures"]["gumbel_softmax_1"]["elbo"]["count"] == 2
 
 
+@pytest.mark.slow
 def test_the_training_elbo_is_compared_seed_by_seed(finished: Path) -> None:
     values = {
         name: [
@@ -98,6 +100,7 @@ def test_the_training_elbo_is_compared_seed_by_seed(finished: Path) -> None:
     assert left["difference"]["seeds"] == [0]
 
 
+@pytest.mark.slow
 def test_gradients_are_measured_at_every_temperature_along_the_exact_run(finished: Path) -> None:
     (found,) = results_of(finished)["more"]["gradients"]["methods"]
     assert found["method"] == "gumbel_softmax"
@@ -114,6 +117,7 @@ def test_gradients_are_measured_at_every_temperature_along_the_exact_run(finishe
             assert bias["lower"] <= bias["estimate"] <= bias["upper"]
 
 
+@pytest.mark.slow
 def test_gradients_are_measured_at_the_weights_of_the_run(config: Path, finished: Path) -> None:
     """The evaluations of the run say what the weights on its way had to be."""
     tiny = load_config(config)
@@ -143,6 +147,7 @@ def test_without_an_exact_run_no_gradient_is_measured(config: Path, tmp_path: Pa
     assert dataclasses.replace(tiny, probes=()).extras() == []
 
 
+@pytest.mark.slow
 def test_report_shows_both_parts_and_cells_are_what_their_titles_name(finished: Path) -> None:
     text = (finished / "report.html").read_text()
     results = results_of(finished)
@@ -169,6 +174,7 @@ def test_report_shows_both_parts_and_cells_are_what_their_titles_name(finished: 
     assert len(lines) == 1 + 2 * 2 * 2 * 3
 
 
+@pytest.mark.slow
 def test_findings_claim_nothing_where_intervals_cover_zero(config: Path, finished: Path) -> None:
     tiny = load_config(config)
     assert isinstance(tiny, VaeConfig)
