@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
 from experiments.engine.task import (
@@ -20,6 +21,7 @@ from experiments.engine.task import (
     Task,
     Values,
 )
+from experiments.mesh import CLASSES
 from experiments.words.buckets import by_bucket
 from experiments.words.config import WordsConfig
 from experiments.words.corpus import Corpus
@@ -91,6 +93,16 @@ class Words(Task):
         """Returns Adagrad on the rows of a step."""
         name = settings["head"]
         return RowsAdagrad(self.head(name), all_contenders()[name].by_rows)
+
+    def partition(self, params: Parameters) -> Weights:
+        """Returns that an output table with one row a word lies on the axis of the classes.
+
+        Trees have a row less than words, and bands a table each: those lie whole.
+        """
+        whole: Weights = super().partition(params)
+        if "weight" not in params.head:
+            return whole
+        return whole._replace(head=dict.fromkeys(params.head, PartitionSpec(CLASSES)))
 
     def loss(
         self,
