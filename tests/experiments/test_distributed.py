@@ -1,16 +1,24 @@
 """Several processes: what joins them, what each of them sees, and what their flags refuse."""
 
 import json
+import os
 import re
 import socket
+import sys
+import typing
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from jax._src import clusters
+from jax._src.clusters import cloud_tpu_cluster
 
 from experiments import distributed
+from experiments.base_config import field_types
 from experiments.distributed import DistributedConfig, initialize
 from experiments.errors import UserError
 from tests.experiments import processes, toy_run
@@ -83,6 +91,149 @@ def test_what_only_a_request_by_hand_uses_is_not_ignored() -> None:
     message = "distributed_processes: expected it with --distributed manual only, got 2"
     with pytest.raises(UserError, match=message):
         DistributedConfig(distributed="auto", distributed_processes=2)
+
+
+def asked_of_jax(config: DistributedConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `initialize` gives jax, which is not let any further."""
+    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **found: given.update(found))
+    initialize(config)
+    # Else SIGTERM would be jax's, and no more the experiments'.
+    assert settings == {"jax_enable_preemption_service": False}
+    return given
+
+
+def by_name(way: Any) -> DistributedConfig:
+    return DistributedConfig(distributed=way)
+
+
+BY_HAND = manual(distributed_coordinator="host:80", distributed_processes=4, distributed_process=3)
+NAMED = ("slurm", "ompi", "mpi4py", "gcetpu", "gketpu")
+ASKED: dict[str, tuple[DistributedConfig, dict[str, Any]]] = {
+    # None is jax's word for all clusters that it knows.
+    "auto": (by_name("auto"), {"cluster_detection_method": None}),
+    **{name: (by_name(name), {"cluster_detection_method": name}) for name in NAMED},
+    "manual": (
+        BY_HAND,
+        {
+            "coordinator_address": "host:80",
+            "num_processes": 4,
+            "process_id": 3,
+            # Or jax would take what is not given, the devices, from a cluster that is there too.
+            "cluster_detection_method": "deactivate",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ASKED)
+def test_each_way_of_joining_asks_jax_for_just_that(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, expected = ASKED[way]
+    times = {"initialization_timeout": 360, "heartbeat_timeout_seconds": 100}
+    times["shutdown_timeout_seconds"] = 300
+    assert asked_of_jax(config, monkeypatch) == {**expected, **times}
+
+
+def test_every_way_of_joining_is_tested_and_known_to_jax() -> None:
+    ways = typing.get_args(field_types(DistributedConfig)["distributed"])
+    assert {*ASKED, "none"} == set(ways)
+    assert set(NAMED) <= {kind.name for kind in clusters.ClusterEnv._cluster_types}
+    # Where one does not work, it is said what it needs.
+    assert set(distributed._NEEDS) == set(ASKED)
+
+
+def is_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in processes.slurm(2, 4, 1234).items():
+        monkeypatch.setenv(name, value)
+
+
+def is_open_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMPI_MCA_orte_hnp_uri", "1531576320.0;tcp://localhost:34911")
+    monkeypatch.setenv("JAX_COORDINATOR_PORT", "1234")
+    for name, value in (("SIZE", 4), ("RANK", 2), ("LOCAL_RANK", 2)):
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(value))
+
+
+def is_tpu(monkeypatch: pytest.MonkeyPatch, metadata: dict[str, str]) -> None:
+    """A TPU's virtual machine, with what its metadata server says."""
+    found = {"tpu-env": "", **metadata}
+    for module in (cloud_tpu_cluster, clusters.cluster):
+        monkeypatch.setattr(module, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setenv("JAX_COORDINATOR_PORT", "1234")
+    get = {key: (value, 200) for key, value in found.items()}.get
+    monkeypatch.setattr(cloud_tpu_cluster, "get_metadata", lambda key: get(key, ("", 404)))
+
+
+def is_gke_with_tpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_tpu(monkeypatch, {})
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost,pod-1,pod-2,pod-3")
+    monkeypatch.setenv("TPU_WORKER_ID", "2")
+
+
+def is_compute_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = "localhost,worker-1,worker-2,worker-3"
+    is_tpu(monkeypatch, {"agent-worker-number": "2", "worker-network-endpoints": workers})
+
+
+def is_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod of a Job of four with a service for its name, as Kubernetes' own package tells."""
+    job = SimpleNamespace(
+        metadata=SimpleNamespace(name="job", labels={}), spec=SimpleNamespace(parallelism=4)
+    )
+    pod = SimpleNamespace(spec=SimpleNamespace(subdomain="pods"))
+    api = SimpleNamespace(
+        config=SimpleNamespace(load_incluster_config=lambda: None),
+        client=SimpleNamespace(
+            CoreV1Api=lambda: None,
+            BatchV1Api=lambda: None,
+            exceptions=SimpleNamespace(ApiException=RuntimeError),
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "kubernetes", api)
+    known = {"_pod": pod, "_job": job, "_controller": SimpleNamespace(kind="Job")}
+    for name, value in known.items():
+        monkeypatch.setattr(clusters.K8sCluster, name, lambda value=value: value)
+    monkeypatch.setattr(socket, "gethostbyname", {"job-0.pods": "10.0.0.1"}.__getitem__)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.2")
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
+    monkeypatch.setenv("JAX_COORDINATOR_PORT", "1234")
+
+
+@pytest.mark.parametrize(
+    ("way", "cluster", "host", "devices"),
+    [
+        ("slurm", is_slurm, "localhost", [2]),
+        ("ompi", is_open_mpi, "localhost", [2]),
+        ("gketpu", is_gke_with_tpus, "localhost", None),
+        ("gcetpu", is_compute_engine, "localhost", None),
+        ("auto", is_slurm, "localhost", [2]),
+        ("auto", is_open_mpi, "localhost", [2]),
+        ("auto", is_gke_with_tpus, "localhost", None),
+        ("auto", is_compute_engine, "localhost", None),
+        ("auto", is_kubernetes, "job-0.pods", None),
+    ],
+)
+def test_jax_finds_the_third_of_four_processes(
+    way: str,
+    cluster: Callable[[pytest.MonkeyPatch], None],
+    host: str,
+    devices: list[int] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In each cluster as it describes itself to its processes."""
+    for name in set(os.environ) - set(processes.environment(1)):
+        monkeypatch.delenv(name)
+    cluster(monkeypatch)
+    given = asked_of_jax(by_name(way), monkeypatch)
+    method, seconds = given["cluster_detection_method"], given["initialization_timeout"]
+    found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, method, seconds
+    )
+    assert found == (f"{host}:1234", 4, 2, devices)
 
 
 def test_what_cannot_be_joined_is_one_clear_line() -> None:
