@@ -84,6 +84,7 @@ def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "softmax_temperature_2" in stdout
+    (out.parent / "said").write_text(stderr)
     return out
 
 
@@ -103,6 +104,15 @@ def of_kind(run: Path, kind: str, **wanted: Any) -> list[dict[str, Any]]:
 
 def outcomes(run: Path) -> dict[str, dict[str, Any]]:
     return {line["contender"]: line for line in of_kind(run, "outcome")}
+
+
+def test_what_every_variant_gets_is_said_before_it_runs(finished: Path) -> None:
+    first, *_ = (finished.parent / "said").read_text().splitlines()
+    assert first == (
+        f"{finished}: every variant gets 2 candidates with 1 seed and 30 steps each, learning "
+        "rates from 0.01 to 0.1, chosen on validation data; then 2 seeds with 30 adam steps of 64 "
+        "examples, cosine schedule"
+    )
 
 
 def test_loss_falls_and_the_model_learns(finished: Path) -> None:
@@ -265,10 +275,11 @@ def test_every_variant_starts_from_the_same_weights() -> None:
 
     config = DigitsConfig(hidden=(8,))
     task, table = config.make_task(), {v.name: v for v in config.make_variants()}
-    one, other = (
-        task.initial(3, table[name].settings)["layers"]
-        for name in ("softmax", "entmax_learned_nll")
+    one, other, of_another_seed = (
+        task.initial(seed, table[name].settings)["layers"]
+        for seed, name in ((3, "softmax"), (3, "entmax_learned_nll"), (4, "softmax"))
     )
-    for layer, twin in zip(one, other, strict=True):
+    for layer, twin, stranger in zip(one, other, of_another_seed, strict=True):
         np.testing.assert_array_equal(layer["weight"], twin["weight"])
-        assert not np.array_equal(layer["weight"], task.initial(4, table["softmax"].settings))
+        assert layer["weight"].shape == stranger["weight"].shape
+        assert not np.array_equal(layer["weight"], stranger["weight"])
