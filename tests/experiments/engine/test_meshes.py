@@ -43,10 +43,12 @@ def measured(out: Path) -> dict[Any, dict[str, float]]:
     return found
 
 
-def assert_same(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
+def assert_same(
+    found: dict[Any, Any], expected: dict[Any, Any], absolute: float = TOLERANCE
+) -> None:
     assert found.keys() == expected.keys()
     for place, numbers in expected.items():
-        assert found[place] == pytest.approx(numbers, rel=TOLERANCE, abs=TOLERANCE), place
+        assert found[place] == pytest.approx(numbers, rel=TOLERANCE, abs=absolute), place
 
 
 def config_on(**sizes: Any) -> EngineConfig:
