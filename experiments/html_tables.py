@@ -77,6 +77,12 @@ def linked(text: str, target: str) -> str:
     return f'<a href="{escape(target, quote=True)}">{text}</a>' if target else text
 
 
+def text_cell(text: str, path: str, target: str = "") -> str:
+    """Returns a cell with words, whose numbers have no column of their own."""
+    shown = escape(text, quote=True)
+    return f'<td class="words" title="{path}" data-value="{shown}">{linked(shown, target)}</td>'
+
+
 def plain_cell(value: float | None, path: str, factor: float, digits: int, target: str = "") -> str:
     """Returns a cell with a number that has no interval."""
     interval = None if value is None else {"estimate": value, "lower": None, "upper": None}

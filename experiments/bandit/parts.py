@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from experiments.bandit.config import BanditConfig
-from experiments.bandit.statements import Curves, sentences, statements
+from experiments.bandit.statements import STATEMENTS, Curves, sentences, statements
 from experiments.bandit.testbed import Played
 from experiments.charts import Points, Series, line_chart
 from experiments.engine.config import Blocks
 from experiments.engine.extras import Part
+from experiments.engine.report_tables import anchor
 from experiments.html_tables import cell, table
 from experiments.measured import layout, plus_minus
 from experiments.statistics import mean_interval
@@ -22,6 +23,8 @@ Figures = dict[str, Any]
 # The policies of the book's figures 2.2 and 2.4, each with a colour of its own here.
 _BOOK = {"greedy": "c0", "epsilon_0.01": "c1", "epsilon_0.1": "c2", "ucb_2": "c3"}
 _CURVES = {"reward": ("mean reward", 1.0), "optimal": ("optimal action, %", 100.0)}
+# Whose records the figure of a statement leads to.
+_POLICIES = {statement.claim: statement.policy for statement in STATEMENTS}
 _STYLES = {"holds": "better", "fails": "worse", "open": "same"}
 
 
@@ -86,11 +89,11 @@ def _book(config: BanditConfig, curves: Mapping[str, Curves]) -> Part:
 def _row(index: int, check: Figures) -> str:
     claim, expected, word = (escape(check[name]) for name in ("claim", "expected", "verdict"))
     factor, digits = (100.0, 1) if check["percent"] else (1.0, 3)
-    path = f"more.book.checks[{index}].figure"
+    path, target = f"more.book.checks[{index}].figure", f"#{anchor(_POLICIES[check['claim']])}"
     return (
         f'<tr><th scope="row" data-value="{claim}">{claim}</th>'
         f'<td data-value="{expected}">{expected}</td>'
-        f"{cell(check['figure'], path, factor, digits)}"
+        f"{cell(check['figure'], path, factor, digits, target)}"
         f'<td data-value="{word}"><span class="{_STYLES[word]}">{word}</span></td></tr>'
     )
 

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from experiments import html_tables
 from experiments.bench.columns import Column, columns_of
@@ -38,7 +40,7 @@ def write(files: Sequence[Path], out: Path) -> list[str]:
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {str(out)!r} is a file, expected a directory")
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "report.html", html(columns))
+    write_text(out / "report.html", html(columns, out))
     write_text(out / "report.md", markdown(columns))
     write_text(out / "report.csv", comma_separated(columns))
     return [for_terminal(table) for table in (facts(columns), *side_by_side(columns))]
@@ -77,38 +79,58 @@ def _bars(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def html(columns: Sequence[Column]) -> str:
-    """One page: the machines, the tables side by side, and all figures of each machine."""
-    shown = [section("The machines", _html_table(facts(columns)))]
-    shown += [section(escape(_title(t.title)), _html_table(t)) for t in side_by_side(columns)]
-    for column in columns:
+def html(columns: Sequence[Column], out: Path) -> str:
+    """One page: the machines, the tables side by side, and all figures of each machine.
+
+    Args:
+      columns: The machines.
+      out: The directory of the page, from which its numbers lead to the files.
+    """
+    files = [_href(column.path, out) for column in columns]
+    shown = [section("The machines", _html_table(facts(columns), files))]
+    of_columns = ["", "", *(file for file in files for _ in range(3))]
+    shown += [
+        section(escape(_title(table.title)), _html_table(table, of_columns))
+        for table in side_by_side(columns)
+    ]
+    for column, file in zip(columns, files, strict=True):
         tables = "".join(
-            f"<h3>{escape(table.title)}</h3>{_html_table(table)}" for table in details(column)
+            f"<h3>{escape(t.title)}</h3>{_html_table(t, ['', *[file] * (len(t.head) - 2)])}"
+            for t in details(column)
         )
         summary = "<summary>every figure of this machine</summary>"
         content = f"<details>{summary}{tables}</details>"
         shown.append(section(escape(column.label), content))
-    shown.append(section("How it was measured", method([escape(note) for note in _NOTES])))
+    notes = [escape(note) for note in (*_NOTES, "A number leads to the file it comes from.")]
+    shown.append(section("How it was measured", method(notes)))
     title = "Benchmarks" if len(columns) == 1 else f"Benchmarks of {len(columns)} machines"
     about = {"Files": ", ".join(dict.fromkeys(column.path.name for column in columns))}
     results = {column.label: list(column.records.values()) for column in columns}
     return page(title, about, shown, results)
 
 
-def _html_table(table: Table) -> str:
-    rows = []
+def _href(path: Path, out: Path) -> str:
+    return quote(Path(os.path.relpath(path.resolve(), out.resolve())).as_posix())
+
+
+def _html_table(table: Table, files: Sequence[str]) -> str:
+    """A table, and the file that each column after the first leads to, if there is one."""
+    rows, split = [], table.texts - 1
     for name, *cells in table.rows:
-        texts = [_html_cell(cell, ' class="words"') for cell in cells[: table.texts - 1]]
-        numbers = [_html_cell(cell) for cell in cells[table.texts - 1 :]]
+        placed = list(zip(cells, files, strict=True))
+        texts = [_html_cell(cell, file, ' class="words"') for cell, file in placed[:split]]
+        numbers = [_html_cell(cell, file) for cell, file in placed[split:]]
         first = f'<th scope="row" data-value="{_quoted(name.text)}">{escape(name.text)}</th>'
         rows.append("<tr>" + "".join([first, *texts, *numbers]) + "</tr>")
     return html_tables.table(table.head, rows, table.head[: table.texts])
 
 
-def _html_cell(cell: Cell, style: str = "") -> str:
+def _html_cell(cell: Cell, file: str, style: str = "") -> str:
     value = cell.text if cell.value is None else repr(cell.value)
     title = f' title="{_quoted(cell.title)}"' if cell.title else ""
-    return f'<td{style} data-value="{_quoted(value)}"{title}>{escape(cell.text)}</td>'
+    known = any(map(str.isdigit, cell.text))
+    shown = html_tables.linked(escape(cell.text), file if known else "")
+    return f'<td{style} data-value="{_quoted(value)}"{title}>{shown}</td>'
 
 
 def _quoted(text: str) -> str:

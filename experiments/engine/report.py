@@ -39,6 +39,8 @@ from experiments.run_directory import (
 from experiments.svg import Drawing
 
 Figures = dict[str, Any]
+# What the blocks of an experiment's own measurements begin with.
+_MORE = "more/"
 
 
 class Run(NamedTuple):
@@ -49,12 +51,14 @@ class Run(NamedTuple):
       results: The figures.
       environment: What env.json holds.
       tests: The records of the tests of each contender, each with its line in metrics.jsonl.
+      more: The records of each measurement besides, by its block, with their lines as well.
     """
 
     path: Path
     results: Figures
     environment: Record
     tests: Mapping[str, Sequence[Record]]
+    more: Mapping[str, Sequence[Record]]
 
 
 def read_run(path: Path) -> Run:
@@ -63,16 +67,17 @@ def read_run(path: Path) -> Run:
     config = read_json(path / CONFIG)
     blocks, lines = read_numbered(path / METRICS)
     environment = read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}
+    placed = {
+        name: [{**r, "line": line} for r, line in zip(block, lines[name], strict=True)]
+        for name, block in blocks.items()
+    }
     tests = {
-        name: [
-            {**record, "line": line}
-            for record, line in zip(blocks[name], lines[name], strict=True)
-            if record["kind"] == "test"
-        ]
+        name: [record for record in placed[name] if record["kind"] == "test"]
         for name in chosen(config)
         if name in blocks
     }
-    return Run(path, summarise(config, blocks), environment, tests)
+    more = {name: block for name, block in placed.items() if name.startswith(_MORE)}
+    return Run(path, summarise(config, blocks), environment, tests, more)
 
 
 def write_report(path: Path) -> list[str]:
@@ -176,8 +181,13 @@ def _sections(run: Run, drawings: Drawings, parts: Sequence[Part]) -> list[str]:
             if drawings.triangles
             else []
         ),
-        section("Records", _RECORDS + report_tables.records(results, run.tests), "records"),
+        section("Records", _records(run), "records"),
     ]
+
+
+def _records(run: Run) -> str:
+    measured = f"<p>{_MEASUREMENTS}</p>{report_tables.measurements(run.more)}" if run.more else ""
+    return f"<p>{_RECORDS}</p>{report_tables.records(run.results, run.tests)}{measured}"
 
 
 def _costs(results: Figures) -> str:
@@ -279,6 +289,6 @@ _CALIBRATION = (
     "the share of predictions in its bin; the line passes over bins with less than 1 in 200."
 )
 _RECORDS = (
-    "<p>The single runs, seed by seed, and the line of <code>metrics.jsonl</code> that each "
-    "stands in.</p>"
+    "The single runs, seed by seed, and the line of <code>metrics.jsonl</code> that each stands in."
 )
+_MEASUREMENTS = "What was measured besides, and belongs to no single run, line by line."

@@ -1,5 +1,6 @@
 """The sortable tables of the report, and the records that their numbers link to."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -24,6 +25,7 @@ from experiments.html_tables import (
     plain_cell,
     row,
     table,
+    text_cell,
 )
 
 Figures = dict[str, Any]
@@ -38,8 +40,11 @@ _COSTS = (
 
 
 def anchor(name: str) -> str:
-    """Returns the mark of a contender's records on the page."""
-    return "records-" + re.sub(r"[^\w.-]", "_", name)
+    """Returns the mark of the records of a contender or of a measurement's block on the page.
+
+    The slash of a block stays: no contender has one in its name.
+    """
+    return "records-" + re.sub(r"[^\w./-]", "_", name)
 
 
 def figures(results: Figures) -> str:
@@ -122,8 +127,8 @@ def speed(results: Figures) -> str:
             path = f"{place}.learning_rate"
             cells.append(plain_cell(c["learning_rate"], path, 1.0, 5, target))
         if tuned:
-            text = escape(settings(c["tuned"]))
-            cells.append(f'<td class="words" title="{place}.tuned" data-value="">{text}</td>')
+            own = target if c["tuned"] else ""
+            cells.append(text_cell(settings(c["tuned"]), f"{place}.tuned", own))
         if timed:
             speed = cell(c["steps_per_second"], f"{place}.steps_per_second", 1.0, 0, target)
             cells += [speed, cell(c["speed_ratio"], f"{place}.speed_ratio", 1.0, 2, target)]
@@ -161,30 +166,58 @@ def records(results: Figures, tests: Mapping[str, Sequence[Figures]]) -> str:
     for c in results["contenders"]:
         found = tests.get(c["name"], [])
         head = ["Seed", *(column.heading for column in columns), "Line"]
-        rows = "".join(_seed_row(record, columns, c["lost"]) for record in found)
-        cells = "".join(f"<th scope='col'>{escape(text)}</th>" for text in head)
-        body = (
-            f"<div class='scroll' tabindex='0'><table class='plain'><thead><tr>{cells}</tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
-            if found
-            else "<p>No seed came to its test.</p>"
-        )
-        parts.append(
-            f"<details id='{anchor(c['name'])}'><summary><code>{escape(c['name'])}</code> "
-            f"<small>{escape(_summary(results, c))}</small></summary>{body}</details>"
-        )
+        rows = [_seed_row(record, columns, c["lost"]) for record in found]
+        body = _unsorted(head, rows) if found else "<p>No seed came to its test.</p>"
+        parts.append(_folded(c["name"], _summary(results, c), body))
     return "".join(parts)
 
 
+def measurements(blocks: Mapping[str, Sequence[Figures]]) -> str:
+    """Returns the records of what was measured besides, as they stand in the file.
+
+    Args:
+      blocks: The records of each block of a measurement, each with its `line` in metrics.jsonl.
+    """
+    parts = []
+    for name, records in blocks.items():
+        rows = []
+        for record in records:
+            text = json.dumps({n: value for n, value in record.items() if n != "line"})
+            shown = f'<td class="words"><code>{escape(text, quote=False)}</code></td>'
+            rows.append(f"<tr><th scope='row'>{_line(record)}</th>{shown}</tr>")
+        about = f"{len(records)} record{'s' * (len(records) != 1)}"
+        parts.append(_folded(name, about, _unsorted(["Line", "Record"], rows)))
+    return "".join(parts)
+
+
+def _folded(name: str, about: str, body: str) -> str:
+    return (
+        f"<details id='{anchor(name)}'><summary><code>{escape(name)}</code> "
+        f"<small>{escape(about)}</small></summary>{body}</details>"
+    )
+
+
+def _unsorted(head: Sequence[str], rows: Sequence[str]) -> str:
+    cells = "".join(f"<th scope='col'>{escape(text)}</th>" for text in head)
+    return (
+        f"<div class='scroll' tabindex='0'><table class='plain'><thead><tr>{cells}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _line(record: Figures) -> str:
+    return f'<a href="metrics.jsonl" title="line {record["line"]}">{record["line"]}</a>'
+
+
 def _seed_row(record: Figures, columns: Sequence[Column], lost: Sequence[int]) -> str:
-    line = f'<a href="metrics.jsonl" title="line {record["line"]}">{record["line"]}</a>'
     cells = []
     for column in columns:
         value = record["metrics"].get(column.name)
         shown = "–" if value is None else f"{column.factor * value:,.{column.digits + 1}f}"
         cells.append(f"<td>{shown}</td>")
     badge = " <b class='badge'>lost</b>" if record["seed"] in lost else ""
-    return f"<tr><th scope='row'>{record['seed']}{badge}</th>{''.join(cells)}<td>{line}</td></tr>"
+    cells.append(f"<td>{_line(record)}</td>")
+    return f"<tr><th scope='row'>{record['seed']}{badge}</th>{''.join(cells)}</tr>"
 
 
 def _summary(results: Figures, contender: Figures) -> str:

@@ -11,8 +11,9 @@ from experiments.engine.checks import DATA
 from experiments.engine.config import Blocks
 from experiments.engine.extras import Part
 from experiments.engine.plots import styles
+from experiments.engine.report_tables import anchor
 from experiments.engine.tables import csv_text, markdown_table
-from experiments.html_tables import cell, row, table
+from experiments.html_tables import cell, row, table, text_cell
 from experiments.measured import plus_minus
 from experiments.statistics import mean_with_error
 from experiments.svg import Drawing
@@ -117,12 +118,16 @@ def _attention(results: Figures, rows: Sequence[Figures]) -> Part:
 
 
 def _cells(index: int, measured: Figures, layers: range) -> list[str]:
-    place = f"more.attention[{index}]"
+    place, target = f"more.attention[{index}]", f"#{anchor(measured['name'])}"
     zeros = measured["zeros"] or [None] * len(layers)
-    cells = [cell(z, f"{place}.zeros[{i}]", 100.0, 1) for i, z in zip(layers, zeros, strict=True)]
-    text = escape(_learned_text(measured))
-    cells.append(f'<td class="words" title="{place}.learned" data-value="{text}">{text}</td>')
-    return [*cells, cell(measured["tokens_per_second"], f"{place}.tokens_per_second", 1.0, 0)]
+    rate = measured["tokens_per_second"]
+    return [
+        *(cell(z, f"{place}.zeros[{i}]", 100.0, 1, target) for i, z in enumerate(zeros)),
+        text_cell(
+            _learned_text(measured), f"{place}.learned", target if measured["learned"] else ""
+        ),
+        cell(rate, f"{place}.tokens_per_second", 1.0, 0, target),
+    ]
 
 
 def _learned_text(measured: Figures) -> str:

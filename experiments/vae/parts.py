@@ -7,7 +7,8 @@ from typing import Any
 from experiments.charts import significant
 from experiments.engine.config import Blocks
 from experiments.engine.extras import Part
-from experiments.html_tables import cell, filters, plain_cell, table
+from experiments.engine.report_tables import anchor
+from experiments.html_tables import cell, filters, linked, plain_cell, table
 from experiments.measured import layout, plus_minus
 from experiments.vae import plots, tables
 from experiments.vae.config import VaeConfig
@@ -89,13 +90,13 @@ def _matrix(
                 continue
             name = members[label].name
             at = f"{path}{name}.elbo" if path else f"contenders[{places[name]}].metrics.elbo"
-            cells.append(cell(found[name], at, 1.0, 2, f"#records-{name}"))
-        chosen = tuned.get(f"{method}_tuned")
-        place = places.get(f"{method}_tuned")
+            cells.append(cell(found[name], at, 1.0, 2, f"#{anchor(name)}"))
+        own = f"{method}_tuned"
+        at = f"contenders[{places.get(own)}].tuned.temperature"
         cells.append(
-            '<td data-value=""></td>'
-            if place is None
-            else plain_cell(chosen, f"contenders[{place}].tuned.temperature", 1.0, 2)
+            plain_cell(tuned.get(own), at, 1.0, 2, f"#{anchor(own)}")
+            if own in places
+            else '<td data-value=""></td>'
         )
         rows.append(f'<tr><th scope="row" data-value="{method}">{method}</th>{"".join(cells)}</tr>')
     return table(["Method", *map(_heading, labels), "Tuned to"], rows)
@@ -181,13 +182,14 @@ def _moments_table(measured: Sequence[Figures]) -> str:
     rows = []
     for i, method in enumerate(measured):
         style = plots.STYLES[method["method"]]
+        target = "#" + anchor(f"more/gradients/{method['method']}")
         for j, entry in enumerate(method["temperatures"]):
             name = escape(tables.label(method["method"], entry["temperature"]))
             for k, probe in enumerate(entry["probes"]):
                 place = f"more.gradients.methods[{i}].temperatures[{j}].probes[{k}]"
-                cells = [plain_cell(probe["step"], f"{place}.step", 1.0, 0)]
+                cells = [plain_cell(probe["step"], f"{place}.step", 1.0, 0, target)]
                 for part in ("encoder", "decoder"):
-                    cells += _cells(f"{place}.{part}", probe[part])
+                    cells += _cells(f"{place}.{part}", probe[part], target)
                 rows.append(
                     f'<tr data-group="{method["method"]}"><th scope="row" data-value="{name}">'
                     f'<i class="{style}"></i>{name}</th>{"".join(cells)}</tr>'
@@ -197,14 +199,15 @@ def _moments_table(measured: Sequence[Figures]) -> str:
     return buttons + table(head, rows)
 
 
-def _cells(place: str, moments: Figures) -> list[str]:
+def _cells(place: str, moments: Figures, target: str) -> list[str]:
     bias = moments["bias"]
     value = "" if bias["estimate"] is None else repr(bias["estimate"])
-    shown = escape(tables.bias_text(bias))
+    known = bias["upper"] is not None
+    shown = linked(escape(tables.bias_text(bias)), target if known else "")
     return [
         f'<td title="{place}.bias" data-value="{value}">{shown}</td>',
-        cell(moments["variance"], f"{place}.variance", 1.0, 3),
-        cell(moments["cosine"], f"{place}.cosine", 1.0, 3),
+        cell(moments["variance"], f"{place}.variance", 1.0, 3, target),
+        cell(moments["cosine"], f"{place}.cosine", 1.0, 3, target),
     ]
 
 

@@ -8,6 +8,7 @@ from experiments.engine.config import Blocks
 from experiments.engine.differences import SURVIVORS
 from experiments.engine.extras import Part
 from experiments.engine.plots import styles
+from experiments.engine.report_tables import anchor
 from experiments.engine.tables import csv_text, markdown_table
 from experiments.html_tables import cell, difference_cell, glyph_limit, plain_cell, row, table
 from experiments.measured import plus_minus
@@ -18,6 +19,7 @@ from experiments.words.buckets import OTHERS
 from experiments.words.frequency_table import frequency_figures
 from experiments.words.growth import growth_figures
 from experiments.words.quality import quality_figures
+from experiments.words.scaling import block_name
 from experiments.words.texts import GROWTH, of_buckets, of_quality, of_text
 
 Figures = dict[str, Any]
@@ -51,12 +53,12 @@ def quality_part(results: Figures, figures: Figures) -> Part:
     heads = ["Seconds to quality", over, "Steps to quality", "Words/s"]
     rows, lines = [], []
     for i, c in enumerate(figures["contenders"]):
-        place = f"more.quality.contenders[{i}]"
+        place, target = f"more.quality.contenders[{i}]", f"#{anchor(c['name'])}"
         cells = [
-            plain_cell(c["seconds"], f"{place}.seconds", 1.0, 2),
-            cell(c["ratio"], f"{place}.ratio", 1.0, 3),
-            cell(c["steps"], f"{place}.steps", 1.0, 0),
-            cell(c["words_per_second"], f"{place}.words_per_second", 1.0, 0),
+            plain_cell(c["seconds"], f"{place}.seconds", 1.0, 2, target),
+            cell(c["ratio"], f"{place}.ratio", 1.0, 3, target),
+            cell(c["steps"], f"{place}.steps", 1.0, 0, target),
+            cell(c["words_per_second"], f"{place}.words_per_second", 1.0, 0, target),
         ]
         rows.append(_row(results, c["name"], cells))
         most = "≤ " if c["at_most"] else ""
@@ -106,15 +108,16 @@ def frequency_part(results: Figures, figures: Sequence[Figures]) -> Part:
     }
     rows, lines, csv = [], [], []
     for i, c in enumerate(figures):
-        cells, texts = [], []
+        cells, texts, target = [], [], f"#{anchor(c['name'])}"
         for j, bucket in enumerate(c["buckets"]):
             place = f"more.frequency[{i}].buckets[{j}]"
             difference = bucket["difference"]
             if c["name"] == results["reference"]:
-                cells.append(cell(bucket["nll"], f"{place}.nll", 1.0, 3))
+                cells.append(cell(bucket["nll"], f"{place}.nll", 1.0, 3, target))
                 texts.append(plus_minus(bucket["nll"], 1.0, 3))
             else:
-                cells.append(difference_cell(difference, f"{place}.difference", limits[j], 1.0, 3))
+                at = f"{place}.difference"
+                cells.append(difference_cell(difference, at, limits[j], 1.0, 3, target))
                 mark = _MARKS.get(difference["verdict"], "") if difference else ""
                 texts.append(plus_minus(difference, 1.0, 3, "+") + mark)
             for name in ("nll", "difference"):
@@ -158,10 +161,11 @@ def growth_part(results: Figures, figures: Sequence[Figures]) -> Part:
         for classes in sizes:
             size = head["sizes"][at[classes]] if classes in at else None
             place = f"more.growth[{i}].sizes[{at.get(classes)}]" if size else ""
+            target = "#" + anchor(f"more/{block_name(classes)}")
             seconds = size["seconds"] if size else None
             temporary = size["temporary_bytes"] if size else None
-            cells.append(cell(seconds, f"{place}.seconds", 1e3, 2))
-            cells.append(plain_cell(temporary, f"{place}.temporary_bytes", 1e-6, 1))
+            cells.append(cell(seconds, f"{place}.seconds", 1e3, 2, target))
+            cells.append(plain_cell(temporary, f"{place}.temporary_bytes", 1e-6, 1, target))
             texts.append(plus_minus(seconds, 1e3, 2))
             texts.append("–" if temporary is None else f"{1e-6 * temporary:,.1f}")
             if size:

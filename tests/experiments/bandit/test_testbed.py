@@ -20,11 +20,14 @@ from experiments.bandit.task import Bandits
 from experiments.bandit.testbed import Game, take_action
 from experiments.base_config import field_help, field_types
 from experiments.checkpoints import open_checkpoints
+from experiments.engine import report_tables
 from experiments.engine.programs import Models, Programs, compile_programs
 from experiments.engine.task import Judgement
 from experiments.engine.training import Training
 from experiments.mesh import make_mesh
+from experiments.page import section
 from tests.experiments.browser import expect_readable
+from tests.experiments.engine.test_report_links import linked_cells
 
 BANDIT = str(Path(__file__).parents[3] / "configs" / "bandit.py")
 # Both halves of the problems are looked at here: nothing is chosen by them.
@@ -260,6 +263,11 @@ def test_the_books_part_shows_each_statement(book: dict[str, Curves], finished: 
     assert set(part.drawings) == {"book_reward", "book_optimal"}
     # The least regret by estimate is no finding.
     assert more.findings == []
+    # A figure leads to the policy that the statement is about; what is expected is the book's.
+    records = report_tables.records({**results, "contenders": contenders}, {})
+    page = section("Book", part.body) + section("Records", records, "records")
+    found = linked_cells(page, but={"Expected"})
+    assert found == [("Found", f"#records-{s.policy}") for s in STATEMENTS if s.policy in book]
 
 
 @pytest.mark.parametrize(

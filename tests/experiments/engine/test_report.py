@@ -21,6 +21,7 @@ from experiments.engine.task import Variant
 from experiments.errors import UserError
 from softmax_variants.variants import VARIANTS
 from tests.experiments.engine import synthetic
+from tests.experiments.engine.test_report_links import linked_cells
 from tests.experiments.html import Page
 
 CELL = re.compile(r'<td title="(?:[\w ]+ · )?([\w\[\].]+)" data-value="([^"]+)">(.*?)</td>')
@@ -74,6 +75,8 @@ def test_every_number_is_the_figure_at_its_path_and_leads_to_its_records(
         assert target[1] in marks
         name = at(results, path.split(".")[0])["name"]
         assert target[1] == report_tables.anchor(name)
+    # Nor is there a number that has no path.
+    assert len(linked_cells(text)) == len(cells)
     embedded = re.search(r'id="results">(.*?)</script>', text)
     assert embedded is not None
     assert json.loads(embedded[1]) == results

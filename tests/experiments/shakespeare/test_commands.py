@@ -11,6 +11,8 @@ from experiments import cli
 from experiments.run_directory import read_blocks, read_config
 from experiments.shakespeare.config import SampleConfig, ShakespeareConfig
 from experiments.shakespeare.writing import sample
+from tests.experiments.browser import expect_readable
+from tests.experiments.engine.test_report_links import linked_cells
 from tests.experiments.shakespeare.tiny import FLAGS, LINE, write_text
 
 ANCHOR = str(Path(__file__).parents[3] / "configs" / "shakespeare_char.py")
@@ -88,6 +90,17 @@ def test_sample_depends_on_its_seed_and_its_maps(trained: Path, text: Path) -> N
         moved.rename(text)
 
 
+def test_sample_prints_the_prompt_and_what_follows_it(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--prompt", "abc", "--tokens", "40", "--top-k", "1"]
+    assert cli.main(["sample", str(trained), *asked]) == 0
+    captured = capsys.readouterr()
+    # More than a call of the program makes, in one piece; a line ends what is printed.
+    assert captured.out == "abc" + (LINE * 4)[3:43] + "\n"
+    assert captured.err == ""
+
+
 def test_another_text_is_refused(
     trained: Path, text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +143,13 @@ def test_a_comparison_tunes_trains_and_reports(
     assert f"{other},1," in (out / "tables" / "attention.csv").read_text()
     assert cli.main(["sample", str(out)]) == 2
     assert "is a run of `compare`, expected one of `train`" in capsys.readouterr().err
+    # A parameter has its place in its name.
+    found = linked_cells((out / "report.html").read_text(), but={"Parameter"})
+    own = {"#records-softmax.cross_entropy", f"#records-{other}"}
+    for heading in ("Zeros % 1", "Tokens/s"):
+        assert {target for h, target in found if h == heading} == own
+    assert [target for h, target in found if h == "Learned"] == [f"#records-{other}"]
+    expect_readable(out / "report.html", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from experiments.vae.config import VaeConfig
 from experiments.vae.figures import TRAINING, training_elbos
 from experiments.vae.parts import all_parts
 from tests.experiments.browser import expect_readable
+from tests.experiments.engine.test_report_links import linked_cells
 
 VAE = str(Path(__file__).parents[3] / "configs" / "vae.py")
 TINY = """
@@ -172,6 +173,18 @@ def test_report_shows_both_parts_and_cells_are_what_their_titles_name(finished: 
     assert "gumbel_softmax_0.3" in markdown
     lines = (finished / "tables" / "gradients.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 2 * 2 * 3
+
+
+@pytest.mark.slow
+def test_every_number_of_the_page_leads_to_its_records(finished: Path) -> None:
+    found = linked_cells((finished / "report.html").read_text())
+    measured = "#records-more/gradients/gumbel_softmax"
+    assert {target for _, target in found} == {measured, *(f"#records-{name}" for name in NAMES)}
+    of_moments = {h: {t for g, t in found if g == h} for h in ("Encoder: bias", "variance")}
+    assert set(map(frozenset, of_moments.values())) == {frozenset({measured})}
+    # The temperature stands in both matrices.
+    tuned = [target for heading, target in found if heading == "Tuned to"]
+    assert tuned == ["#records-gumbel_softmax_tuned"] * 2
 
 
 @pytest.mark.slow

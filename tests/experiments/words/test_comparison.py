@@ -11,6 +11,7 @@ from experiments import cli
 from experiments.words.quality import reached_at
 from experiments.words.task import Words
 from tests.experiments.browser import expect_readable
+from tests.experiments.engine.test_report_links import linked_cells
 from tests.experiments.words.text import write_text
 
 pytestmark = pytest.mark.slow
@@ -86,6 +87,19 @@ def test_heads_learn_the_next_word_and_the_report_has_its_parts(finished: Path) 
         assert "huffman" in (finished / "plots" / f"{name}.svg").read_text()
     for name in ("quality", "frequency", "growth"):
         assert "huffman" in (finished / "tables" / f"{name}.csv").read_text()
+
+
+def test_every_number_of_the_page_leads_to_its_records(finished: Path) -> None:
+    found = linked_cells((finished / "report.html").read_text())
+    own = {"#records-full", "#records-huffman"}
+    assert {target for _, target in found} == own | {
+        f"#records-more/vocabulary-{classes}" for classes in (50, 100)
+    }
+    for heading in ("Words/s", "1–10"):
+        assert {target for h, target in found if h == heading} == own
+    for classes in (50, 100):
+        of_size = {t for h, t in found if h in (f"ms at {classes}", f"MB at {classes}")}
+        assert of_size == {f"#records-more/vocabulary-{classes}"}
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(
