@@ -1,6 +1,5 @@
 """What is shown while a comparison runs: a bar on a terminal, one line a contender elsewhere."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,11 +34,14 @@ class Display:
     """Tells how far a run is, on stderr: stdout is for the table.
 
     Of several processes that make one run together only the first tells anything.
+
+    Args:
+      console: Where it is told instead of stderr.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self._quiet = not is_writer()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console or Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._began = time.perf_counter()
@@ -53,7 +55,7 @@ class Display:
             self._console.print(text, markup=False)
         else:
             # A log keeps a long line whole.
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=self._console.file, flush=True)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
