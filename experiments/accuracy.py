@@ -161,10 +161,36 @@ def _place(record: Record) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m experiments accuracy", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer cases, none of 100,000 classes")
-    parser.add_argument("--no-peers", action="store_true", help="measure the library alone")
-    parser.add_argument("--only", action="append", choices=KINDS, help="may be repeated [all]")
-    parser.add_argument("--seed", type=int, default=0, help="another draw of inputs [0]")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
-    parser.add_argument("--out", type=Path, default=Path("runs/accuracy.jsonl"), help="JSON lines")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer cases, none of 100,000 classes [flag; default: no]",
+    )
+    parser.add_argument(
+        "--no-peers", action="store_true", help="measure the library alone [flag; default: no]"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=KINDS,
+        help=f"may be repeated [any of {', '.join(map(repr, KINDS))}; default: all]",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="another draw of inputs [an integer; default: %(default)s]",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit with 1 where a target is missed [flag; default: no]",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/accuracy.jsonl"),
+        metavar="FILE",
+        help="JSON lines [path; default: %(default)s]",
+    )
     return parser

@@ -186,12 +186,30 @@ def table(records: Sequence[Record]) -> str:
 def main(argv: Sequence[str]) -> int:
     """Measures all contenders, prints the tables and writes the records."""
     parser = Parser(prog="python -m experiments bench flash", description=__doc__)
-    parser.add_argument("--length", type=int, default=SHAPE[1], help="positions [4096]")
-    parser.add_argument("--heads", type=int, default=SHAPE[2], help="heads [4]")
-    parser.add_argument("--features", type=int, default=SHAPE[3], help="features of a head [64]")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each contender [7]")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/bench-flash.jsonl"), help="JSON lines"
+        "--length", type=int, default=SHAPE[1], help="positions [an integer; default: %(default)s]"
+    )
+    parser.add_argument(
+        "--heads", type=int, default=SHAPE[2], help="heads [an integer; default: %(default)s]"
+    )
+    parser.add_argument(
+        "--features",
+        type=int,
+        default=SHAPE[3],
+        help="features of a head [an integer; default: %(default)s]",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=7,
+        help="turns of each contender [an integer; default: %(default)s]",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/bench-flash.jsonl"),
+        metavar="FILE",
+        help="JSON lines [path; default: %(default)s]",
     )
     given = parser.parse_args(argv)
     rng = np.random.default_rng(0)

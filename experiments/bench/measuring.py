@@ -18,6 +18,8 @@ from experiments.timing import Timing, interleaved, ratios
 
 # A program whose first call takes longer than this is not called again: it is all there is of it.
 SLOW_SECONDS = 5.0
+# What making a program showed of its memory.
+_OF_PROGRAM = ("argument_bytes", "output_bytes", "temporary_bytes", "compiled_peak_bytes")
 # What a device says that cannot run a program, as when its memory is too small for it.
 FAILURES: tuple[type[Exception], ...] = (jax.errors.JaxRuntimeError, NotImplementedError)
 
@@ -169,6 +171,7 @@ def _figures(case: Case, mode: str, ready: Ready, timing: Timing, roofs: Roofs) 
         "argument_bytes": None,
         "output_bytes": None,
         "temporary_bytes": None,
+        "compiled_peak_bytes": None,
         "peak_bytes": ready.peak_bytes,
         "flops": None,
         "copy_share": None,
@@ -176,7 +179,7 @@ def _figures(case: Case, mode: str, ready: Ready, timing: Timing, roofs: Roofs) 
     }
     flops = None if case.flops is None else case.flops * (3 if mode == BOTH else 1)
     if program is not None:
-        for name in ("argument_bytes", "output_bytes", "temporary_bytes"):
+        for name in _OF_PROGRAM:
             figures[name] = getattr(program, name)
         figures["lower_seconds"] = _digits(program.lower_seconds)
         if program.compile_seconds is not None:

@@ -17,6 +17,8 @@ class Program(NamedTuple):
       argument_bytes: what goes in.
       output_bytes: what comes out.
       temporary_bytes: what it needs besides.
+      compiled_peak_bytes: what it holds while it runs: the three together, without what its outputs
+        share with its arguments; known without a run, and on devices that count nothing.
       flops: as counted in the lowered program; None if it loops, as a loop is counted once only.
     """
 
@@ -26,6 +28,7 @@ class Program(NamedTuple):
     argument_bytes: int
     output_bytes: int
     temporary_bytes: int
+    compiled_peak_bytes: int
     flops: float | None
 
 
@@ -49,8 +52,15 @@ def compiled(
         argument_bytes=memory.argument_size_in_bytes,
         output_bytes=memory.output_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
+        compiled_peak_bytes=_held(memory),
         flops=None if "stablehlo.while" in lowered.as_text() else _flops(lowered),
     )
+
+
+def _held(memory: Any) -> int:
+    """Bytes of a running program. XLA's own `peak_memory_in_bytes` has no temporaries on a CPU."""
+    outside = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return int(outside - memory.alias_size_in_bytes + memory.temp_size_in_bytes)
 
 
 def has_cache() -> bool:

@@ -91,6 +91,7 @@ _DETAILS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("argument_bytes", "in MB", lambda x: megabytes(x)),
     ("output_bytes", "out MB", lambda x: megabytes(x)),
     ("temporary_bytes", "temporary MB", lambda x: megabytes(x)),
+    ("compiled_peak_bytes", "compiled peak MB", lambda x: megabytes(x)),
     ("peak_bytes", "peak MB", lambda x: megabytes(x)),
     ("flops", "GFLOP", lambda x: f"{x / 1e9:.3g}"),
     ("copy_share", "of copy", lambda x: percent(x)),

@@ -163,10 +163,31 @@ def memory_table(records: Sequence[Record]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m experiments bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one shape and scale, fewer rounds")
-    parser.add_argument("--filter", action="append", metavar="PART", help="part of a name; repeat")
-    parser.add_argument("--repeat", type=int, metavar="N", help="rounds [11; with --quick 5]")
-    parser.add_argument("--no-peers", action="store_true", help="time the library alone")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench.jsonl"), help="JSON lines")
+    parser.add_argument(
+        "--quick", action="store_true", help="one shape and scale, fewer rounds [flag; default: no]"
+    )
+    parser.add_argument(
+        "--filter",
+        action="append",
+        metavar="PART",
+        help="time what has this in its name; may be repeated [a text; default: all]",
+    )
+    parser.add_argument(
+        "--repeat", type=int, metavar="N", help="rounds [an integer; default: 11, quick 5]"
+    )
+    parser.add_argument(
+        "--no-peers", action="store_true", help="time the library alone [flag; default: no]"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit with 1 where a target is missed [flag; default: no]",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/bench.jsonl"),
+        metavar="FILE",
+        help="JSON lines [path; default: %(default)s]",
+    )
     return parser

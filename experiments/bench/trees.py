@@ -34,7 +34,12 @@ def builders(classes: int) -> dict[str, Callable[[], sv.Tree]]:
 def main(argv: Sequence[str]) -> int:
     """Builds every tree in turns and prints one line for each."""
     parser = Parser(prog="python -m experiments bench trees", description=__doc__)
-    parser.add_argument("--classes", type=int, default=CLASSES, help="[default: %(default)s]")
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=CLASSES,
+        help="classes of each tree [an integer; default: %(default)s]",
+    )
     classes = parser.parse_args(argv).classes
     seconds: dict[str, list[float]] = {}
     depths: dict[str, int] = {}

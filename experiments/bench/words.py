@@ -307,16 +307,7 @@ def table(speeds: dict[str, Speed], losses: dict[str, float]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Measures both objectives and prints a line for each trainer."""
-    parser = Parser(prog="python -m experiments bench words", description=__doc__)
-    parser.add_argument("--data-path", nargs="*", default=[], metavar="FILE", help="texts to read")
-    parser.add_argument("--words", type=int, default=1_000_000, help="words to train on")
-    parser.add_argument("--epochs", type=int, default=1, help="passes over them")
-    parser.add_argument("--rounds", type=int, default=5, help="timed runs of each trainer")
-    parser.add_argument("--no-peers", action="store_true", help="leave gensim out")
-    parser.add_argument(
-        "--heads", action="store_true", help="train by the library's heads as well, which is slower"
-    )
-    given = parser.parse_args(argv)
+    given = _parser().parse_args(argv)
     use_one_core()
     texts = [
         path.read_text(encoding="utf-8", errors="replace") for path in text_files(given.data_path)
@@ -341,3 +332,38 @@ def main(argv: Sequence[str]) -> int:
     if not with_gensim:
         print("gensim is not installed, or was left out: pip install gensim")
     return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m experiments bench words", description=__doc__)
+    parser.add_argument(
+        "--data-path",
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="texts to read [names; default: none, the standard library's sources]",
+    )
+    parser.add_argument(
+        "--words",
+        type=int,
+        default=1_000_000,
+        help="words to train on [an integer; default: %(default)s]",
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=1, help="passes over them [an integer; default: %(default)s]"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=5,
+        help="timed runs of each trainer [an integer; default: %(default)s]",
+    )
+    parser.add_argument(
+        "--no-peers", action="store_true", help="leave gensim out [flag; default: no]"
+    )
+    parser.add_argument(
+        "--heads",
+        action="store_true",
+        help="train by the library's heads as well, which is slower [flag; default: no]",
+    )
+    return parser

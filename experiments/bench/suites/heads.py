@@ -17,6 +17,7 @@ from experiments.bench.case import OURS, Case, Group, Wanted, normal, passes
 SIZES = (1024, 256, 32_000)
 QUICK = (256, 64, 8_000)
 SAMPLES = 1024
+TARGET_SAMPLED = "target_sampled_softmax_loss"
 
 
 def groups(wanted: Wanted) -> list[Group]:
@@ -83,10 +84,42 @@ def cases(examples: int, features: int, classes: int, wanted: Wanted) -> list[Ca
                 flops=every if of_all else None,
             )
         )
+    found.append(of_subset(weights, batch, classes, min(examples, classes)))
     if wanted.with_peers and torch_side.device():
         found.append(dataclasses.replace(found[0], name="logits, torch cross_entropy"))
         found[-1] = dataclasses.replace(found[-1], package="torch", function=torchs, torch=True)
     return found
+
+
+def of_subset(
+    weights: Callable[[], tuple[jax.Array, jax.Array]],
+    batch: Callable[[], tuple[jax.Array, jax.Array]],
+    classes: int,
+    size: int,
+) -> Case:
+    """Target sampling, which is no head: a training step is given the classes of its stretch."""
+
+    def arguments() -> tuple[jax.Array, ...]:
+        hidden, labels = batch()
+        (part,) = sv.target_partitions(labels, classes, size)
+        return (*weights(), hidden, labels, part.subset)
+
+    return Case(
+        TARGET_SAMPLED,
+        OURS,
+        of_target_sampled,
+        arguments,
+        differentiated=(0, 1, 2),
+        reads_all=False,
+        sizes={"subset": size},
+    )
+
+
+def of_target_sampled(
+    weight: jax.Array, bias: jax.Array, hidden: jax.Array, labels: jax.Array, subset: jax.Array
+) -> jax.Array:
+    """The subset is an argument of the program, which serves every stretch of the data."""
+    return sv.target_sampled_softmax_loss(hidden, labels, weight, bias, subset=subset)
 
 
 def inputs(examples: int, features: int, classes: int, dtype: str) -> tuple[jax.Array, jax.Array]:

@@ -23,6 +23,8 @@ DRAWS: dict[str, Callable[..., jax.Array]] = {
 }
 # Of the peers that take any alpha.
 ALPHA = 1.5
+COMPONENTS = 4
+TEMPERATURE = 0.5
 
 
 def groups(wanted: Wanted) -> list[Group]:
@@ -55,7 +57,54 @@ def cases(shape: tuple[int, int], wanted: Wanted) -> list[Case]:
             made = functools.partial(positive, plain) if variant.nonnegative_input else plain
             found.append(Case(name, OURS, variant, made))
     found += [Case(name, OURS, draw, keyed, differentiated=()) for name, draw in DRAWS.items()]
+    found += of_more(shape, wanted.dtype)
     return found + (of_peers(plain) if wanted.with_peers else [])
+
+
+def of_more(shape: tuple[int, int], dtype: str) -> list[Case]:
+    """What takes more than logits: mixed components, a hard and a soft map, a sample's density."""
+    plain = functools.partial(logits, shape, dtype)
+    return [
+        Case(
+            "mixture_of_softmaxes",
+            OURS,
+            mixed,
+            functools.partial(components, shape, dtype),
+            differentiated=(0, 1),
+            sizes={"components": COMPONENTS},
+        ),
+        Case("straight_through, hardmax as softmax", OURS, decided, plain),
+        Case(
+            "concrete_log_prob",
+            OURS,
+            functools.partial(sv.concrete_log_prob, temperature=TEMPERATURE),
+            functools.partial(relaxed, plain),
+            differentiated=(0, 1),
+        ),
+    ]
+
+
+def mixed(logits: jax.Array, mixture_logits: jax.Array) -> jax.Array:
+    """Every component has logits of its own."""
+    return sv.mixture_of_softmaxes(logits, mixture_logits=mixture_logits)
+
+
+def decided(logits: jax.Array) -> jax.Array:
+    """By itself `straight_through` would be a copy: it is measured with what it joins."""
+    return sv.straight_through(sv.hardmax(logits), sv.softmax(logits))
+
+
+def components(shape: tuple[int, int], dtype: str) -> tuple[jax.Array, jax.Array]:
+    """Logits of all components, and those of their shares."""
+    rows, classes = shape
+    return normal(0, (rows, COMPONENTS, classes), dtype), normal(1, (rows, COMPONENTS), dtype)
+
+
+def relaxed(plain: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The logarithm of a relaxed sample, and the logits that it is drawn from."""
+    (x,) = plain()
+    noise = jax.random.gumbel(jax.random.key(0), x.shape, x.dtype)
+    return sv.log_softmax(x + noise, temperature=TEMPERATURE), x
 
 
 def logits(shape: tuple[int, int], dtype: str) -> tuple[jax.Array]:

@@ -9,6 +9,7 @@ import jax
 
 from experiments.bandit.config import BanditConfig
 from experiments.bench.case import OURS, STEP, Case, Group, Wanted
+from experiments.bench.suite_command import OF_STEPS
 from experiments.digits.config import DigitsConfig
 from experiments.engine.config import EngineConfig
 from experiments.engine.step import TrainingStep, training_steps
@@ -31,8 +32,10 @@ QUICK = 2
 
 def groups(wanted: Wanted) -> list[Group]:
     """One group for each task of an experiment: its contenders, the first being the reference."""
-    if wanted.dtype != "float32":
-        raise UserError(f"--dtype: the steps of the experiments are of float32, got {wanted.dtype}")
+    if wanted.dtype != OF_STEPS:
+        raise UserError(
+            f"--dtype: the steps of the experiments are of {OF_STEPS}, got {wanted.dtype}"
+        )
     found: dict[tuple[str, int], list[TrainingStep]] = {}
     for config in (make() for make in CONFIGS):
         for step in training_steps(config):

@@ -141,6 +141,23 @@ def test_details_leave_out_what_a_machine_does_not_count(files: list[Path]) -> N
     assert table.rows[1][0].text == "sparse: failed"
 
 
+def test_the_planned_peak_stands_beside_the_temporary_bytes(tmp_path: Path) -> None:
+    """A file of before has none, and its cells are empty beside a newer one's."""
+    memory = {"temporary_bytes": 1_500_000, "compiled_peak_bytes": 2_500_000}
+    old = line("plain", 1.0, 1.0, **CPU, temporary_bytes=1_500_000, peak_bytes=None)
+    (column,) = columns_of({tmp_path: read(write(tmp_path / "old.jsonl", old))})
+    (table,) = details(column)
+    assert table.head[2:] == ["ms", "ratio", "temporary MB"]
+    both = write(tmp_path / "both.jsonl", old, line("new", 1.0, 1.0, **CPU, **memory))
+    (column,) = columns_of({both: read(both)})
+    (table,) = details(column)
+    assert table.head[-2:] == ["temporary MB", "compiled peak MB"]
+    assert [[cell.text for cell in row[-2:]] for row in table.rows] == [
+        ["1.50", ""],
+        ["1.50", "2.50"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

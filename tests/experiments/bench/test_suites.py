@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import softmax_variants as sv
 from experiments.bench import measuring, programs, roofs
 from experiments.bench.case import BOTH, FORWARD, OURS, STEP, Case, Group, Wanted
 from experiments.bench.command import PROGRAMS
 from experiments.bench.measuring import measure
 from experiments.bench.roofs import Roofs
-from experiments.bench.suite_command import SUITES
+from experiments.bench.suite_command import SUITES, chosen
 from experiments.bench.suites import attention, heads, losses, maps, steps
 from experiments.cli import main as command_line
 from experiments.engine.step import TrainingStep
@@ -25,37 +24,9 @@ from experiments.progress import Display
 from experiments.timing import Timing
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
-from softmax_variants.variants import VARIANTS
 
 ALONE = Wanted(with_peers=False)
 ROOFS = Roofs(1, 1e6, 1, 1e7, 1e-6)
-
-
-def of_names(names: dict[str, Any]) -> set[str]:
-    """The heads that the package offers: classes with the methods of one, but their protocol."""
-    return {
-        name
-        for name, value in names.items()
-        if isinstance(value, type) and hasattr(value, "log_probs") and hasattr(value, "loss")
-        if name != "Head"
-    }
-
-
-def test_every_map_loss_head_and_normaliser_is_measured() -> None:
-    found = {case.name for case in maps.cases((2, 4), ALONE)}
-    assert set(VARIANTS) <= found
-    found = {case.name for case in losses.cases((2, 4), ALONE)}
-    assert {v.loss.__name__ for v in VARIANTS.values() if v.loss} <= found
-    classes = {type(head).__name__ for head in heads.heads(16, 50).values()}
-    assert classes == of_names(vars(sv))
-    partly = {case.name for case in heads.cases(2, 16, 50, ALONE) if not case.reads_all}
-    assert {"SampledSoftmax", "InBatchSoftmax", "HierarchicalSoftmax"} <= partly
-    assert not {"FullSoftmax", "DifferentiatedSoftmax"} & partly
-    found = {case.name for case in attention.cases((1, 2, 1, 2), ALONE)}
-    normalisers = {f"dot_product_attention, {name}" for name in VARIANTS} - {
-        "dot_product_attention, sum_normalize"
-    }
-    assert normalisers | {"flash_attention, alpha = 1", "flash_attention, alpha = 1.5"} <= found
 
 
 def test_what_is_measured_of_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +52,10 @@ def test_what_is_measured_of_one_program(monkeypatch: pytest.MonkeyPatch) -> Non
     product, loop = measure(group, 3, 0, ROOFS, Display())
     assert product["argument_bytes"] == 4 * (8 * 16 + 16 * 4)
     assert product["output_bytes"] == 4 * 8 * 4
+    # What goes in and what comes out is there at once.
+    whole = product["argument_bytes"] + product["output_bytes"]
+    assert whole <= product["compiled_peak_bytes"] < whole + 4096
+    assert loop["compiled_peak_bytes"] > whole
     assert product["flops"] == 2 * 8 * 16 * 4
     assert product["matrix_share"] == pytest.approx(2 * 8 * 16 * 4 / 0.25 / 1e7, rel=1e-3)
     assert product["copy_share"] == pytest.approx(4 * (192 + 32) / 0.25 / 1e6, rel=1e-3)
@@ -89,6 +64,20 @@ def test_what_is_measured_of_one_program(monkeypatch: pytest.MonkeyPatch) -> Non
     assert loop["flops"] is None
     assert loop["matrix_share"] is None
     assert loop["rounds"] == 3
+
+
+def test_what_a_program_holds_is_known_without_a_run() -> None:
+    """Temporaries are held too, and what is donated only once."""
+
+    def normaliser(weight: jax.Array, hidden: jax.Array) -> jax.Array:
+        return jax.nn.logsumexp(hidden @ weight.T, axis=-1)
+
+    weight, hidden = jnp.ones((512, 8)), jnp.ones((64, 8))
+    program = programs.compiled(normaliser, weight, hidden)
+    logits, given = 4 * 64 * 512, 4 * 8 * (512 + 64)
+    assert given + logits <= program.compiled_peak_bytes < given + 1.1 * logits
+    renewed = programs.compiled(lambda x: x + 1, weight, donate=(0,))
+    assert weight.nbytes <= renewed.compiled_peak_bytes < 1.1 * weight.nbytes
 
 
 def test_backward_is_the_gradient_by_what_a_case_names() -> None:
@@ -195,6 +184,26 @@ def test_a_suite_writes_lines_that_stand_alone(
     assert "stablemax" in shown.out
     assert "compile times are not measured" in shown.err
     assert not list(out.parent.glob("*.part"))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_all_suites_leave_the_steps_out_where_the_dtype_is_not_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(heads, "SIZES", (2, 16, 100))
+    monkeypatch.setattr(attention, "SIZES", (1, 4, 1, 2))
+    monkeypatch.setattr(steps, "CONFIGS", ())
+    out = tmp_path / "bench.jsonl"
+    flags = ["--no-peers", "--rounds", "1", "--filter", "stablemax", "--out", str(out)]
+    assert command_line(["bench", "all", "--dtype", "bfloat16", *flags]) == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {line["dtype"] for line in lines} == {"bfloat16"}
+    assert {line["suite"] for line in lines} == {"maps", "attention"}
+    note = "steps is left out: it is of float32, not bfloat16"
+    assert note in capsys.readouterr().err.splitlines()
+    assert chosen("all", "float32") == list(SUITES)
+    assert command_line(["bench", "all", *flags]) == 0
+    assert note not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny")
