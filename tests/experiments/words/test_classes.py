@@ -46,7 +46,7 @@ def test_tables_of_one_row_a_word_are_split_and_others_are_whole(tmp_path: Path)
     for name in NAMES:
         params = task.initial(0, {"head": name})
         split = task.partition(params)
-        assert jax.tree.structure(split) == jax.tree.structure(params)
+        jax.tree.map(lambda leaf, spec: None, params, split)  # the same structure
         specs = set(jax.tree.leaves(split.head))
         assert specs == ({PartitionSpec()} if name == "huffman" else {PartitionSpec("classes")})
         assert set(jax.tree.leaves((split.table, split.dense))) == {PartitionSpec()}
