@@ -100,6 +100,24 @@ def test_a_comparison_killed_twenty_times_ends_as_one_never_killed(
     assert_same_runs(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_a_training_killed_twenty_times_ends_as_one_never_killed(
+    config: Path, tmp_path: Path
+) -> None:
+    """`train` saves at its evaluations, whatever the clock says, and keeps its last states."""
+    flags = ["--seeds", "2", "--steps", "4000", "--evaluations", "200"]
+    arguments = ["train", str(config), *flags, "--checkpoint-seconds", "1000"]
+    start_seconds = run_whole(arguments, tmp_path / "whole")
+    said = kill_in_a_row(20, arguments, tmp_path / "run", start_seconds)
+    assert len(set(went_on_from(said))) >= 8
+    one, other = (tmp_path / name / STATES / "sparsemax" for name in ("run", "whole"))
+    assert records(tmp_path / "run") == records(tmp_path / "whole")
+    assert newest_state(one) == newest_state(other)
+    # Nothing is left of the checkpoints that were being written.
+    kept = [sorted(path.name for path in (at / CHECKPOINTS).iterdir()) for at in (one, other)]
+    assert kept == [["3980", "4000"]] * 2
+
+
 def stopped_after_saving(step: int, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a command that is interrupted as soon as a step is on the disk."""
     save = Checkpoints.save
