@@ -13,6 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jax.errors import JaxRuntimeError
+from jax.sharding import Mesh
+
+from experiments import mesh as meshes
+from experiments.aot_placing import lower, mesh_of, others_bytes
 from experiments.collectives import collectives_of, dtypes_of, totals
 from experiments.engine.config import EngineConfig
 from experiments.engine.step import TrainingStep, training_steps
@@ -35,7 +40,7 @@ def parser(kind: type[EngineConfig]) -> ArgumentParser:
         prog="python -m experiments aot",
         description="Compiles one training step of each contender for a TPU that need not be "
         "there, and prints its memory, arithmetic and communication for one device. The batch is "
-        "split over all devices; everything else lies whole on each.",
+        "split over all devices and everything else lies whole on each, unless a mesh is given.",
         epilog=f"These are the flags of the {kind.experiment}' configs; name a config of another "
         "experiment before --help to see its own.",
     )
@@ -53,7 +58,10 @@ def parser(kind: type[EngineConfig]) -> ArgumentParser:
         help="the chips of one machine, as in 2x2 [sizes; default: 2x2, 1 where a side has one]",
     )
     found.add_argument(
-        "--filter", default="", metavar="TEXT", help="only contenders with this in their name"
+        "--filter",
+        default="",
+        metavar="TEXT",
+        help="compile what has this in its name [a text; default: all]",
     )
     found.add_argument(
         "--quick",
@@ -73,76 +81,73 @@ def run(config: EngineConfig, arguments: Namespace) -> int:
     parse_topology(arguments.topology)
     expect_libtpu()
     topology = topology_of(arguments.topology, arguments.chips_per_host)
-    steps = _chosen(training_steps(config), arguments.filter)
+    given = any(name in vars(arguments) for name in config.placement)
+    mesh = mesh_of(config, topology.devices, given)
+    steps = _chosen(training_steps(config, mesh.shape[meshes.SEEDS]), arguments.filter)
     from experiments.progress import Display
 
     display, records = Display(), []
     with display.stage(f"compiling for {topology.name}", len(steps), "programs"):
         for step in steps:
             display.start(step.name)
-            records.append(compile_step(step, topology, arguments.quick))
+            records.append(compile_step(step, topology, arguments.quick, mesh))
             display.finish(step.name, records[-1], _shown(records[-1]))
             display.advance(1)
     print(table(topology, records, arguments.quick))
+    print(f"The mesh: {meshes.describe(mesh)}.")
     out = arguments.out or Path("runs") / "aot.jsonl"
     write_json_lines(out, [_machine(config, topology), *records])
     print(f"wrote {out}")
     return int(any(record["status"] == "failed" for record in records))
 
 
-def compile_step(step: TrainingStep, topology: Topology, quick: bool = False) -> Record:
+def compile_step(
+    step: TrainingStep, topology: Topology, quick: bool = False, mesh: Mesh | None = None
+) -> Record:
     """Compiles a step for a topology, and returns what it needs of one device.
 
     Args:
       step: The step.
       topology: The devices.
       quick: Whether the compiler takes the least effort.
+      mesh: How they are used; without one they share the examples.
     """
+    mesh = meshes.make_mesh(data=0, devices=topology.devices) if mesh is None else mesh
+    lowered = lower(step, mesh)
     record: Record = {
         "kind": "aot",
         "name": step.name,
         "topology": topology.name,
         "devices": len(topology.devices),
+        "mesh": dict(mesh.shape),
         "examples": step.examples,
+        "models": step.models,
+        "models_kept": step.kept,
+        "batches_kept": step.block,
+        "others_bytes": others_bytes(step, mesh),
         "quick": quick,
         "usable_bytes": int(topology.chip.usable * GIB),
     }
-    lowered = lower(step, topology.devices)
     began = time.perf_counter()
-    from jax.errors import JaxRuntimeError
-
     try:
         compiled = lowered.compile(compiler_options=QUICK if quick else None)
     except JaxRuntimeError as error:
-        return {**record, **_refused(str(error)), "compile_seconds": time.perf_counter() - began}
-    return {**record, **described(compiled), "compile_seconds": time.perf_counter() - began}
+        found = _refused(str(error))
+    else:
+        found = described(compiled)
+    return {**_in_a_run({**record, **found}), "compile_seconds": time.perf_counter() - began}
 
 
-def lower(step: TrainingStep, devices: Sequence[Any]) -> Any:
-    """Returns a step as a program for some devices: its batch is split, all else is whole."""
-    import jax
-
-    from experiments.mesh import DATA, make_mesh, replicated, sharding
-
-    mesh = make_mesh(data=0, devices=devices)
-    for number in step.batch:
-        for leaf in jax.tree.leaves(step.arguments[number]):
-            if leaf.shape[0] % mesh.size:
-                raise UserError(
-                    f"--topology: expected a number of devices that divides the {leaf.shape[0]} "
-                    f"examples of a step of {step.name}, got {mesh.size}"
-                )
-    whole, split = replicated(mesh), sharding(mesh, DATA)
-    inside = [split if i in step.batch else whole for i in range(len(step.arguments))]
-    # What replaces the donated argument lies where it lay, for the next step.
-    others = len(jax.eval_shape(step.function, *step.arguments)) - 1
-    outside = (inside[step.donate[0]], *[None] * others)
-    return jax.jit(
-        step.function,
-        donate_argnums=step.donate,
-        in_shardings=tuple(inside),
-        out_shardings=outside,
-    ).lower(*step.arguments)
+def _in_a_run(record: Record) -> Record:
+    """Adds what a run keeps besides to the memory of its program: all of it has to fit."""
+    if record.get("total_bytes") is None:
+        return record
+    total, usable = record["total_bytes"] + record["others_bytes"], record["usable_bytes"]
+    found = {**record, "total_bytes": total}
+    if not record["fits"] or total <= usable:
+        return found
+    why = "the program fits, but not with the states and batches that a run keeps besides"
+    return {**found, "fits": False, "why": why}
 
 
 def described(compiled: Any) -> Record:
@@ -191,8 +196,8 @@ def table(topology: Topology, records: Sequence[Record], quick: bool = False) ->
     """Returns the table that the command prints."""
     chip, count = topology.chip, len(topology.devices)
     header = [
-        *("", "arguments", "results", "temporary", "total MiB", "of HBM", "fits", "MFLOP"),
-        *("MB moved", "collectives", "KiB sent", "compile s"),
+        *("", "arguments", "results", "temporary", "others", "total MiB", "of HBM", "fits"),
+        *("MFLOP", "MB moved", "collectives", "KiB sent", "compile s"),
     ]
     notes = [
         f"One training step on {topology.name}, {count} device{'s' * (count > 1)}; every figure is "
@@ -201,10 +206,24 @@ def table(topology: Topology, records: Sequence[Record], quick: bool = False) ->
         f"compiler gives a device {chip.usable:g}.",
         "MFLOP and MB moved are XLA's estimates; it counts the body of a loop once. Nothing was "
         "run.",
+        _about_a_run(records),
         *(["Compiled with --quick: without it a program takes less memory."] if quick else []),
     ]
     bad = [f"!! {r['name']} ({r['status']}): {r['why'][:200]}" for r in records if r["why"]]
     return "\n".join([layout(header, [_row(r) for r in records]), *notes, *bad])
+
+
+def _about_a_run(records: Sequence[Record]) -> str:
+    """Says how much more a run holds than its program."""
+
+    def number(field: str) -> str:
+        return " or ".join(map(str, sorted({record[field] for record in records})))
+
+    return (
+        f"Models of a program: {number('models')}; a run keeps {number('models_kept')}, in "
+        f"training or in tuning, and the batches of {number('batches_kept')} steps. What they take "
+        "besides it stands\nunder others, and in the total."
+    )
 
 
 def _row(record: Record) -> list[str]:
@@ -212,14 +231,16 @@ def _row(record: Record) -> list[str]:
     share = "–" if total is None else f"{100 * total / usable:.1f}%"
     fits = {True: "yes", False: "NO", None: "–"}[record["fits"]]
     name = record["name"] + (" !!" if record["why"] else "")
+    others = f"{record['others_bytes'] / MIB:,.1f}"
     if record["status"] != "compiled":
         shown = "–" if total is None else f"{total / MIB:,.1f}"
         seconds = f"{record['compile_seconds']:.1f}"
-        return [name, "–", "–", "–", shown, share, fits, "–", "–", "–", "–", seconds]
+        return [name, "–", "–", "–", others, shown, share, fits, "–", "–", "–", "–", seconds]
     sent = record["collectives"].values()
     return [
         name,
         *(f"{record[f'{part}_bytes'] / MIB:,.1f}" for part in ("argument", "output", "temporary")),
+        others,
         f"{total / MIB:,.1f}" if total is not None else "–",
         share,
         fits,

@@ -1,5 +1,6 @@
 """Programs compiled for TPUs that are not there: what they need and send, what is refused."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -13,11 +14,16 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import cli, tpu_topologies
-from experiments.aot import GIB, compile_step, described, lower, table
+from experiments.aot import GIB, compile_step, described, table
+from experiments.aot_placing import lower, mesh_of, others_bytes
 from experiments.bandit.config import BanditConfig
 from experiments.collectives import Collective, collectives_of, totals
+from experiments.digits.config import DigitsConfig
+from experiments.engine.config import EngineConfig
+from experiments.engine.placement import mesh_of as mesh_of_a_run
 from experiments.engine.step import TrainingStep, training_steps
 from experiments.errors import UserError
+from experiments.mesh import make_mesh
 from experiments.tpu_topologies import CHIPS, Topology, absent_tpu, parse_topology, topology_of
 
 RINGS = str(Path(__file__).parents[2] / "configs" / "rings.py")
@@ -68,7 +74,8 @@ def test_an_all_gather_is_seen_with_its_shape(v5e: Topology) -> None:
     def gathered(weights: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         return weights + jnp.sum(jnp.sort(inputs, axis=0)), jnp.max(inputs)
 
-    compiled = lower(step_of(gathered, (8,), (64, 128)), v5e.devices).compile()
+    mesh = make_mesh(data=0, devices=v5e.devices)
+    compiled = lower(step_of(gathered, (8,), (64, 128)), mesh).compile()
     found = collectives_of(compiled.as_text())
     kinds = {collective.kind for collective in found}
     assert kinds & {"all-gather", "all-to-all"}, kinds
@@ -99,6 +106,105 @@ def test_what_is_larger_than_the_memory_does_not_fit(name: str) -> None:
     shown = table(topology, [below, above])
     assert "NO" in shown
     assert above["why"][:200] in shown
+
+
+@needs_libtpu
+def test_what_a_run_keeps_besides_has_to_fit_too(v5e: Topology) -> None:
+    def first(weights: jax.Array, inputs: jax.Array) -> tuple[jax.Array]:
+        return (weights + inputs[0, 0],)
+
+    # Whole weights of 1 GiB, and a fourth of 64 KiB of examples.
+    step = step_of(first, (256, 1024, 1024), (16, 1024))
+    alone = compile_step(step, v5e)
+    # Of two models that the step has, eight are kept, and the batches of five steps.
+    few = dataclasses.replace(step, models=2, kept=8, block=5)
+    kept = compile_step(few, v5e)
+    assert kept["others_bytes"] == 3 * GIB + 4 * 16 * 1024 // 4 * (4 * 5 - 1)
+    assert (kept["models"], kept["models_kept"], kept["batches_kept"]) == (2, 8, 5)
+    assert kept["total_bytes"] == alone["total_bytes"] + kept["others_bytes"]
+    assert (alone["fits"], kept["fits"]) == (True, True)
+    many = compile_step(dataclasses.replace(step, kept=16), v5e)
+    assert (many["status"], many["fits"]) == ("compiled", False)
+    shown = table(v5e, [kept, many])
+    assert "NO" in shown
+    assert "!! step (compiled): the program fits, but not with the states" in shown
+    assert "Models of a program: 1 or 2; a run keeps 8 or 16" in shown
+    assert "the batches of 1 or 5 steps" in shown
+
+
+def test_a_run_keeps_all_seeds_or_all_candidates() -> None:
+    """The larger of training and tuning, and the batches of one call of its program."""
+    config = DigitsConfig(
+        variants=("softmax",), seeds=3, models_at_once=1, hidden=(5,), steps=60, evaluations=2
+    )
+
+    def kept(**changes: Any) -> tuple[int, int, int]:
+        (step,) = training_steps(dataclasses.replace(config, **changes))
+        return step.models, step.kept, step.block
+
+    # Of 30 steps between two evaluations a call takes 15, and of tuning's 7 all.
+    assert kept(trials=4, tuning_seeds=2, tuning_steps=14) == (1, 8, 7)
+    assert kept(trials=2, tuning_seeds=1, tuning_steps=14) == (1, 3, 15)
+    assert kept(trials=1) == (1, 3, 15)
+    assert kept(trials=1, models_at_once=0) == (3, 3, 15)
+    one_rate = {"learning_rate_low": 1e-3, "learning_rate_high": 1e-3}
+    assert kept(trials=9, tuning_seeds=2, **one_rate) == (1, 3, 15), "nothing is tuned"
+
+
+def test_what_is_kept_is_counted_where_it_lies() -> None:
+    """States of six models on two devices, examples on two others."""
+    config = DigitsConfig(variants=("softmax",), seeds=6, hidden=(5,), batch_size=8, trials=1)
+    mesh = make_mesh(seeds=2, data=2)
+    (one,) = training_steps(dataclasses.replace(config, models_at_once=1), 2)
+    assert (one.models, one.kept) == (2, 6)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one.arguments[0]))
+    batch = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one.arguments[1]))
+    assert others_bytes(one, mesh) == 2 * size // 2 + batch // 4 * (3 * one.block - 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mesh_data": 2},
+        {"mesh_data": 0},
+        {"mesh_seeds": 2},
+        {"mesh_seeds": 3, "mesh_data": 2},
+        {"seeds": 5},
+        {"trials": 3, "tuning_seeds": 1},
+    ],
+    ids=str,
+)
+def test_the_mesh_is_that_of_a_run(fields: dict[str, Any]) -> None:
+    config: EngineConfig = DigitsConfig(
+        **{"variants": ("softmax",), "seeds": 6, "trials": 1, "batch_size": 8, **fields}
+    )
+    expected = mesh_of_a_run(config, config.make_task(), config.chosen_variants())
+    assert mesh_of(config, jax.devices(), given=True).shape == expected.shape
+    unsaid = mesh_of(config, jax.devices()).shape
+    assert unsaid == (expected.shape if "mesh" in str(fields) else {**unsaid, "data": 8})
+
+
+@needs_libtpu
+def test_models_on_devices_of_their_own_send_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["aot", RINGS, "--filter", "softmax", "--quick", "--seeds", "4", "--trials", "1"]
+    found = []
+    for mesh in (
+        ["--mesh.seeds", "4", "--models-at-once", "1"],
+        ["--mesh.seeds", "2", "--mesh.data", "2"],
+    ):
+        out = tmp_path / "lines.jsonl"
+        assert cli.main([*given, *mesh, "--out", str(out)]) == 0
+        found.append(json.loads(out.read_text().splitlines()[1]))
+    apart, both = found
+    assert apart["mesh"] == {"seeds": 4, "data": 1, "classes": 1}
+    assert (apart["collectives"], apart["models"]) == ({}, 4)
+    assert both["mesh"] == {"seeds": 2, "data": 2, "classes": 1}
+    assert set(both["collectives"]) == {"all-reduce"}
+    # One model of four a device, or two of them.
+    assert apart["aliased_bytes"] < both["aliased_bytes"]
+    assert "The mesh: seeds=2, data=2" in capsys.readouterr().out
 
 
 @needs_libtpu
@@ -136,6 +242,11 @@ def test_the_command_prints_a_table_and_writes_lines(
         (["--topology", "v5e:3x3"], "libtpu has no 'v5e:3x3'"),
         (["--topology", "v5e:16x16"], "divides the 64 examples of a step of softmax, got 256"),
         (["--chips-per-host", "2by2"], "--chips-per-host: expected sizes as in 2x2"),
+        (["--mesh.data", "3"], "mesh_data=3, mesh_classes=1: no such mesh on 4 devices of a TPU"),
+        (["--mesh.seeds", "4"], "mesh_seeds: expected a divisor of seeds (2), got 4"),
+        (["--mesh.data", "4", "--batch-size", "6"], "mesh_data: expected a divisor of batch_size"),
+        (["--mesh.seeds", "8"], "is at most the 4 devices, got 8"),
+        (["--mesh.classes", "2"], "mesh_classes: expected 1, for Rings.partition shares no"),
         (["--filter", "sofmax"], "did you mean 'softmax'?"),
         (["--topologies", "v5e:2x2"], "unknown flag '--topologies'; did you mean '--topology'?"),
     ],

@@ -1,4 +1,4 @@
-"""All of the library, with its gradients, compiled for TPUs that are not there."""
+"""All of the library, with its gradients, compiled for a TPU that is not there."""
 
 import functools
 import importlib.util
@@ -11,19 +11,10 @@ import numpy as np
 import pytest
 
 import softmax_variants as sv
-from experiments.aot import GIB, QUICK, lower
-from experiments.bandit.config import BanditConfig
+from experiments.aot import QUICK
 from experiments.collectives import collectives_of, dtypes_of
-from experiments.digits.config import DigitsConfig
-from experiments.engine.config import EngineConfig
-from experiments.engine.step import training_steps
-from experiments.shakespeare.config import ShakespeareConfig
 from experiments.tpu_topologies import topology_of
-from experiments.vae.config import VaeConfig
-from experiments.words.config import WordsConfig
 from softmax_variants.variants import VARIANTS, Variant
-from tests.experiments.shakespeare.tiny import write_text as write_shakespeare
-from tests.experiments.words.text import write_text as write_words
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
@@ -32,26 +23,37 @@ pytestmark = pytest.mark.skipif(
 # everything for two.
 FEW: dict[str, tuple[str, ...]] = {
     "maps": ("softmax", "sparsemax", "entmax", "normmax", "fusedmax", "gumbel_softmax"),
-    "losses": ("softmax", "entmax15"),
-    "fused": ("cross-entropy", "entmax"),
+    "losses": ("cross_entropy_loss", "entmax15_loss"),
+    "fused": ("linear_cross_entropy", "linear_entmax_loss"),
     "heads": ("sampled", "huffman", "adaptive"),
-    "attention": ("entmax15", "flash 1.5"),
-    "digits": ("sparsemax",),
-    "vae": ("gumbel_softmax_0.1",),
-    "bandit": ("entmax15_0.1",),
-    "words": ("fused",),
-    "shakespeare": ("entmax15.fused",),
+    "evaluation": (),
+    "attention": ("dot_product_attention, entmax15", "flash_attention, 1.5"),
 }
-how_much = pytest.mark.parametrize(
-    ("topology", "few"),
-    [
-        pytest.param("v5e:2x2", True, id="few"),
-        pytest.param("v5e:2x2", False, marks=pytest.mark.slow, id="v5e"),
-        pytest.param("v6e:2x2", False, marks=pytest.mark.slow, id="v6e"),
-    ],
-)
+GEOMETRIES = {
+    "SHANNON": sv.SHANNON,
+    "GINI": sv.GINI,
+    "tsallis": sv.tsallis(1.5),
+    "norm": sv.norm(2.0),
+}
+# What a head of this name computes too.
+OF_HEADS = {
+    "adaptive_softmax_loss": "AdaptiveSoftmax",
+    "differentiated_softmax_loss": "DifferentiatedSoftmax",
+    "hierarchical_log_probs": "HierarchicalSoftmax",
+    "hierarchical_sample": "HierarchicalSoftmax",
+    "hierarchical_softmax_loss": "HierarchicalSoftmax",
+    "hierarchical_top_k": "HierarchicalSoftmax",
+    "importance_sampled_loss": "ImportanceSampled",
+    "nce_loss": "NCE",
+    "negative_sampling_loss": "NegativeSampling",
+    "sampled_softmax_loss": "SampledSoftmax",
+}
+# What is made on the host before there is a program, or is a report on one.
+ON_THE_HOST = {
+    *("balanced_tree", "bias_report", "choose_cutoffs", "class_tree", "clustered_tree"),
+    *("huffman_tree", "target_partitions"),
+}
 ROWS, CLASSES, FEATURES = 16, 40, 8
-VOCABULARY = 60
 COUNTS = 60 // np.arange(1, CLASSES + 1) + 1
 
 
@@ -86,10 +88,53 @@ def map_program(variant: Variant) -> Callable[..., Any]:
     return program
 
 
-def loss_program(variant: Variant) -> Callable[..., Any]:
-    assert variant.loss is not None
-    of_row = functools.partial(variant.loss, **variant.parameters)
+def more_maps() -> dict[str, Callable[..., Any]]:
+    """The maps that are no rows of the table: what they take or give is something else."""
 
+    def mixed(logits: jax.Array) -> jax.Array:
+        parts = logits.reshape(2, ROWS // 2, CLASSES)
+        return sv.mixture_of_softmaxes(parts, mixture_logits=parts[..., 0], mixture_axis=0)
+
+    def density(logits: jax.Array) -> jax.Array:
+        return sv.concrete_log_prob(sv.log_softmax(logits), logits[::-1], temperature=0.5)
+
+    def joined(logits: jax.Array) -> jax.Array:
+        return sv.straight_through(sv.hardmax(logits), sv.softmax(logits))
+
+    def of(function: Callable[..., jax.Array]) -> Callable[..., Any]:
+        def program(key: jax.Array, logits: jax.Array) -> Any:
+            return jax.value_and_grad(lambda logits: weighted(function(logits)))(logits)
+
+        return program
+
+    # What draws classes has no gradient.
+    draws: dict[str, Callable[..., Any]] = {
+        "categorical": sv.categorical,
+        "gumbel_max": sv.gumbel_max,
+        "gumbel_top_k": functools.partial(sv.gumbel_top_k, k=3),
+    }
+    differentiable = {
+        "concrete_log_prob": density,
+        "log_softmax": sv.log_softmax,
+        "mixture_of_softmaxes": mixed,
+        "straight_through": joined,
+    }
+    return {**draws, **{name: of(function) for name, function in differentiable.items()}}
+
+
+def losses() -> dict[str, Callable[..., Any]]:
+    every: dict[str, Callable[..., Any]] = {
+        row.loss.__name__: functools.partial(row.loss, **row.parameters)
+        for row in VARIANTS.values()
+        if row.loss is not None
+    }
+    return every | {
+        f"fenchel_young_loss, {name}": functools.partial(sv.fenchel_young_loss, geometry=geometry)
+        for name, geometry in GEOMETRIES.items()
+    }
+
+
+def loss_program(of_row: Callable[..., jax.Array]) -> Callable[..., Any]:
     def program(logits: jax.Array, labels: jax.Array) -> Any:
         return jax.value_and_grad(lambda logits: weighted(of_row(logits, labels)))(logits)
 
@@ -114,6 +159,18 @@ def head_program(head: Any) -> Callable[..., Any]:
         params = head.init(key)
         return jax.value_and_grad(of, argnums=(0, 1))(params, hidden), head.log_prob(
             params, hidden, labels
+        )
+
+    return program
+
+
+def evaluation_program(head: Any) -> Callable[..., Any]:
+    def program(key: jax.Array, hidden: jax.Array, labels: jax.Array) -> Any:
+        params = head.init(key)
+        return (
+            head.log_probs(params, hidden),
+            head.top_k(params, hidden, 3),
+            head.sample(params, hidden, key),
         )
 
     return program
@@ -148,52 +205,81 @@ def heads() -> dict[str, Any]:
     }
 
 
+def attentions() -> dict[str, Callable[..., jax.Array]]:
+    """Every map as a normaliser, as the suite of benchmarks has them, and attention in blocks."""
+
+    def in_parts(query: jax.Array, key: jax.Array, value: jax.Array, **keywords: Any) -> jax.Array:
+        halves = [
+            sv.attention_state(query, key[:, half], value[:, half])
+            for half in (slice(0, 8), slice(8, 16))
+        ]
+        return sv.attention_output(functools.reduce(sv.merge_attention_states, halves))
+
+    def scaled(query: jax.Array, key: jax.Array, value: jax.Array, **keywords: Any) -> jax.Array:
+        counts = sv.visible_counts(query.shape[1], key.shape[1], is_causal=True)
+        size = query.shape[-1]
+        scale = sv.scalable_softmax_scale(counts, head_size=size)
+        scale += sv.asentmax_scale(counts, gamma=0.5, head_size=size)
+        return sv.dot_product_attention(query, key, value, scale=scale, **keywords)
+
+    found: dict[str, Callable[..., jax.Array]] = {
+        "attention_state + merge_attention_states + attention_output": in_parts,
+        "visible_counts + scalable_softmax_scale + asentmax_scale": scaled,
+    }
+    for name, variant in VARIANTS.items():
+        # Scores have a sign, which sum_normalize does not take.
+        if not variant.nonnegative_input:
+            keywords: dict[str, Any] = {"rng": jax.random.key(0)} if variant.stochastic else {}
+            found[f"dot_product_attention, {name}"] = functools.partial(
+                sv.dot_product_attention, normalizer=variant, **keywords
+            )
+    for alpha in (1.0, 1.5):
+        found[f"flash_attention, {alpha}"] = functools.partial(
+            sv.flash_attention, alpha=alpha, block_size=8
+        )
+    return found
+
+
 def groups() -> dict[str, tuple[Mapping[str, Callable[..., Any]], tuple[Any, ...]]]:
     """The programs of the library by what they are given: one compilation for each group."""
-    normalizers: dict[str, Callable[..., Any]] = {
-        "softmax": sv.softmax,
-        "sparsemax": sv.sparsemax,
-        "entmax15": sv.entmax15,
-        "softmax_n": functools.partial(sv.softmax_n, n=1.0),
-        "softpick": sv.softpick,
-    }
-    attention = {
-        name: functools.partial(sv.dot_product_attention, normalizer=normalizer)
-        for name, normalizer in normalizers.items()
-    }
-    attention |= {
-        f"flash {alpha}": functools.partial(sv.flash_attention, alpha=alpha, block_size=8)
-        for alpha in (1.0, 1.5)
-    }
+    given = (KEY, HIDDEN, LABELS)
     qkv = (floats(2, 16, 2, 8), floats(2, 16, 2, 8), floats(2, 16, 2, 8))
-    rows = VARIANTS.values()
+    every_map = {row.name: map_program(row) for row in VARIANTS.values()} | more_maps()
+    target_sampled = fused_program(
+        sv.target_sampled_softmax_loss, subset=jnp.arange(0, CLASSES, 2, dtype=jnp.int32)
+    )
     return {
-        "maps": ({row.name: map_program(row) for row in rows}, (KEY, LOGITS)),
-        "losses": (
-            {row.name: loss_program(row) for row in rows if row.loss is not None},
-            (LOGITS, LABELS),
-        ),
+        "maps": (every_map, (KEY, LOGITS)),
+        "losses": ({n: loss_program(loss) for n, loss in losses().items()}, (LOGITS, LABELS)),
         "fused": (
             {
-                "cross-entropy": fused_program(sv.linear_cross_entropy, block_size=16),
-                "entmax": fused_program(sv.linear_entmax_loss, block_size=16),
-                "in batch": fused_program(
+                "linear_cross_entropy": fused_program(sv.linear_cross_entropy, block_size=16),
+                "linear_entmax_loss": fused_program(sv.linear_entmax_loss, block_size=16),
+                "in_batch_softmax_loss": fused_program(
                     sv.in_batch_softmax_loss, log_prob=np.full(ROWS, -3.0, np.float32)
                 ),
+                "target_sampled_softmax_loss": target_sampled,
             },
             (HIDDEN, LABELS, TABLE),
         ),
-        "heads": (
-            {name: head_program(head) for name, head in heads().items()},
-            (KEY, HIDDEN, LABELS),
-        ),
-        "attention": ({n: attention_program(attend) for n, attend in attention.items()}, qkv),
+        "heads": ({name: head_program(head) for name, head in heads().items()}, given),
+        "evaluation": ({name: evaluation_program(head) for name, head in heads().items()}, given),
+        "attention": ({n: attention_program(attend) for n, attend in attentions().items()}, qkv),
     }
 
 
-@how_much
-@pytest.mark.parametrize("group", ["maps", "losses", "fused", "heads", "attention"])
-def test_the_library_compiles_for_a_tpu(topology: str, few: bool, group: str) -> None:
+@pytest.mark.parametrize(
+    ("group", "topology", "few"),
+    [
+        *(pytest.param(group, "v5e:2x2", True, id=f"{group}-few") for group in FEW if FEW[group]),
+        *(
+            pytest.param(group, f"{chip}:2x2", False, marks=pytest.mark.slow, id=f"{group}-{chip}")
+            for group in FEW
+            for chip in ("v5e", "v6e")
+        ),
+    ],
+)
+def test_the_library_compiles_for_a_tpu(group: str, topology: str, few: bool) -> None:
     programs, given = groups()[group]
     programs = {name: programs[name] for name in FEW[group]} if few else programs
     one = jax.sharding.SingleDeviceSharding(topology_of(topology).devices[0])
@@ -219,56 +305,31 @@ def test_every_head_takes_part() -> None:
     assert exported == {type(head).__name__ for head in heads().values()}
 
 
-@pytest.fixture(scope="module")
-def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineConfig]:
-    folder = tmp_path_factory.mktemp("texts")
-    write_words(folder / "words.txt")
-    text = write_shakespeare(folder / "shakespeare.txt")
+def public(package: str) -> set[str]:
+    """What a part of the library offers, its types left out."""
     return {
-        "digits": DigitsConfig(seeds=2, hidden=(8,), batch_size=8),
-        "vae": VaeConfig(latents=2, classes=3, hidden=8, seeds=2, batch_size=8),
-        "bandit": BanditConfig(seeds=2, batch_size=8),
-        "words": WordsConfig(
-            data_path=(str(folder / "words.txt"),),
-            vocabulary=VOCABULARY,
-            passage=100,
-            held_out=5,
-            features=8,
-            context=2,
-            window=2,
-            batch_size=8,
-            num_sampled=10,
-            negatives=5,
-        ),
-        "shakespeare": ShakespeareConfig(
-            data_path=(str(text),), layers=1, heads=2, width=8, context=8, batch_size=8, dropout=0.1
-        ),
+        name
+        for name, value in vars(sv).items()
+        if not isinstance(value, type)
+        and getattr(value, "__module__", "").startswith(f"softmax_variants.{package}.")
     }
 
 
-@how_much
-@pytest.mark.parametrize("experiment", ["digits", "vae", "bandit", "words", "shakespeare"])
-def test_the_steps_of_an_experiment_compile_for_a_tpu(
-    configs: dict[str, EngineConfig], topology: str, few: bool, experiment: str
-) -> None:
-    chosen = FEW[experiment]
-    steps = [s for s in training_steps(configs[experiment]) if not few or s.name in chosen]
-    assert len(steps) == len(chosen) if few else len(steps) > len(chosen)
-    for step in steps:
-        compiled = lower(step, topology_of(topology).devices).compile(compiler_options=QUICK)
-        text = str(compiled.as_text())
-        assert "f64" not in dtypes_of(text), step.name
-        assert (
-            compiled.memory_analysis().temp_size_in_bytes < topology_of(topology).chip.usable * GIB
-        )
-        # Data-parallel steps exchange gradients, not what belongs to an example.
-        gathered = [c for c in collectives_of(text) if c.kind == "all-gather"]
-        if experiment == "words":
-            # Rows of the tables are updated by ids: those that a batch reads come together, with
-            # their gradients. Nothing that has all classes does.
-            sizes = {n for c in gathered for _, shape in c.shapes for n in shape}
-            assert not sizes & {VOCABULARY, VOCABULARY - 1}, step.name
-        else:
-            assert gathered == [], step.name
-        if experiment != "bandit":
-            assert "all-reduce" in {c.kind for c in collectives_of(text)}, step.name
+def functions(group: str) -> set[str]:
+    return {name for key in groups()[group][0] for name in key.split(",")[0].split(" + ")}
+
+
+def test_every_map_and_loss_takes_part() -> None:
+    """One that is new has to be compiled here too."""
+    assert set(FEW) == set(groups())
+    assert public("maps") == functions("maps")
+    assert public("losses") == functions("losses") | set(GEOMETRIES)
+    fused = functions("fused")
+    assert public("heads") == fused | set(OF_HEADS) | ON_THE_HOST
+    assert set(OF_HEADS.values()) <= {type(head).__name__ for head in heads().values()}
+
+
+def test_every_map_is_a_normaliser_of_attention() -> None:
+    assert public("attention") == functions("attention")
+    normalisers = {key.split(", ")[1] for key in attentions() if key.startswith("dot_product")}
+    assert normalisers == set(VARIANTS) - {"sum_normalize"}
