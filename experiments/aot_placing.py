@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from experiments import mesh as meshes
+from experiments.engine import placement
 from experiments.engine.config import EngineConfig
 from experiments.engine.step import TrainingStep
 from experiments.errors import UserError
@@ -25,39 +26,7 @@ def mesh_of(config: EngineConfig, devices: Sequence[Any], given: bool = False) -
     fields = {field.name: field.default for field in dataclasses.fields(EngineConfig)}
     if not given and all(getattr(config, name) == fields[name] for name in config.placement):
         return meshes.make_mesh(data=0, devices=devices)
-    # Of training and of tuning.
-    trained = [config.seeds, *[config.trials * config.tuning_seeds] * (config.trials > 1)]
-    fixed = config.mesh_data * config.mesh_classes
-    most = len(devices) // fixed if fixed else 1
-    even = max((n for n in range(1, most + 1) if math.gcd(*trained) % n == 0), default=1)
-    sizes = config.mesh_seeds or even, config.mesh_data, config.mesh_classes
-    try:
-        mesh = meshes.make_mesh(*sizes, devices=devices)
-    except AssertionError as error:
-        # So jax says that some devices of a TPU make no mesh without the others.
-        named = ", ".join(f"mesh_{a}={n}" for a, n in zip(meshes.AXES, sizes, strict=True))
-        raise UserError(
-            f"{named}: no such mesh on {len(devices)} devices of a TPU; expected sizes whose "
-            f"product is {len(devices)}"
-        ) from error
-    for models, name in zip(trained, ("seeds", "trials times tuning_seeds"), strict=False):
-        meshes.expect_divides(mesh, meshes.SEEDS, models, name)
-    meshes.expect_divides(mesh, meshes.DATA, config.batch_size, "batch_size")
-    if mesh.shape[meshes.CLASSES] > 1:
-        _expect_shared(config, mesh)
-    return mesh
-
-
-def _expect_shared(config: EngineConfig, mesh: Mesh) -> None:
-    """Raises a UserError unless some weights are divided by their classes, and evenly."""
-    task = config.make_task()
-    weights = [task.initial(config.first_seed, v.settings) for v in config.chosen_variants()]
-    shared = [meshes.expect_partition(mesh, task.partition(one), one) for one in weights]
-    if not any(shared):
-        raise UserError(
-            f"mesh_classes: expected 1, for {type(task).__name__}.partition shares no weights, got "
-            f"{config.mesh_classes}"
-        )
+    return placement.mesh_of(config, config.make_task(), config.chosen_variants(), devices)
 
 
 def others_bytes(step: TrainingStep, mesh: Mesh) -> int:

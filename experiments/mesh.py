@@ -46,6 +46,12 @@ def make_mesh(
         )
     try:
         return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * len(AXES), devices=there)
+    except AssertionError as error:
+        # So jax says that some devices of a TPU make no mesh without the others.
+        expected = f"expected sizes whose product is {len(there)}"
+        raise UserError(
+            f"{_named(sizes)}: no such mesh on {len(there)} devices of a TPU; {expected}"
+        ) from error
     except (NotImplementedError, ValueError) as error:
         # Not every size can be laid out on the wires of a TPU, nor on several slices of one.
         why = " ".join(str(error).split())

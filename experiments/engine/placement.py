@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -12,10 +13,16 @@ from experiments.engine.task import Task, Variant
 from experiments.errors import UserError
 
 
-def mesh_of(config: EngineConfig, task: Task, variants: Sequence[Variant]) -> Mesh:
+def mesh_of(
+    config: EngineConfig,
+    task: Task,
+    variants: Sequence[Variant],
+    devices: Sequence[Any] | None = None,
+) -> Mesh:
     """Returns the mesh of a config; what its devices cannot share evenly is a UserError."""
-    seeds = config.mesh_seeds or _seeds_of(config, jax.device_count())
-    mesh = meshes.make_mesh(seeds, config.mesh_data, config.mesh_classes)
+    devices = jax.devices() if devices is None else devices
+    seeds = config.mesh_seeds or _seeds_of(config, len(devices))
+    mesh = meshes.make_mesh(seeds, config.mesh_data, config.mesh_classes, devices)
     meshes.expect_divides(mesh, meshes.SEEDS, config.seeds, "seeds")
     if config.trials > 1:
         models = config.trials * config.tuning_seeds
