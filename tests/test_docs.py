@@ -16,6 +16,7 @@ def assert_learned(names: dict[str, Any]) -> None:
     assert np.mean(history[-3:]) < 0.6 * history[0], history
 
 
+@pytest.mark.slow
 def test_the_programs_for_flax() -> None:
     pytest.importorskip("flax", reason="the page is about Flax")
     of_nnx, of_linen = programs("docs/flax.md")
@@ -59,6 +60,7 @@ def test_the_docstring_of_a_layer_names_every_argument(package: str) -> None:
         assert "Example:" in text, name
 
 
+@pytest.mark.slow
 def test_the_program_for_equinox() -> None:
     pytest.importorskip("equinox", reason="the page is about Equinox")
     (program,) = programs("docs/equinox.md")

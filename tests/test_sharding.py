@@ -158,6 +158,7 @@ def test_a_loss_over_a_sharded_class_axis(variant: Variant, kind: AxisType) -> N
     same(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "spec"),
     [

@@ -192,6 +192,7 @@ def test_what_cannot_be_read_is_moved_aside_and_its_step_is_saved_again(
     ]
 
 
+@pytest.mark.slow
 def test_a_run_without_a_readable_checkpoint_begins_again(saved: Path, tmp_path: Path) -> None:
     run, notes = copied(saved, tmp_path / "run"), list[str]()
     shutil.rmtree(run / CHECKPOINTS / "30" / "default")

@@ -122,6 +122,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_one_of_many_processes_opens_a_new_run(tmp_path: Path) -> None:
     for turn in range(2):
         go, run = tmp_path / f"go {turn}", tmp_path / f"run {turn}"

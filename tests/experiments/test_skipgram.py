@@ -289,6 +289,7 @@ def test_the_tree_of_another_package_is_read_from_its_paths() -> None:
     np.testing.assert_array_equal(order, rename)
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -177,6 +177,7 @@ def test_attention_with_parameters_is_the_function(case: str, rng: np.random.Gen
     np.testing.assert_array_equal(windowed, found)
 
 
+@pytest.mark.slow
 def test_attention_in_blocks_has_the_same_parameters(rng: np.random.Generator) -> None:
     """Learned sinks with a learned alpha, which only the blocks have, and position scales."""
     keywords: dict[str, Any] = {"sinks": 0.5, "position_scale": "ssmax", "flash": True}

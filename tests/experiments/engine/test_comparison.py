@@ -220,6 +220,7 @@ def test_environment_says_what_the_run_ran_on(finished: Path) -> None:
     assert {"revision", "dirty", "device", "implementations", "python"} <= set(environment)
 
 
+@pytest.mark.slow
 def test_variants_that_fail_or_diverge_stay_in_the_table_with_the_reason(
     config: Path,
     tmp_path: Path,

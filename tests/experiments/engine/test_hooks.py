@@ -138,6 +138,7 @@ def test_groups_of_models_are_trained_as_all_of_them_together(
         assert one.metrics == pytest.approx(other.metrics, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_experiment_adds_measurements_and_parts_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +220,7 @@ class DetailedConfig(TinyConfig):
         return Detailed(self.batch_size, self.bad_step)
 
 
+@pytest.mark.slow
 def test_details_of_a_lost_seed_do_not_fail_its_variant(tmp_path: Path) -> None:
     fields = {f.name: getattr(CONFIG, f.name) for f in dataclasses.fields(CONFIG)}
     config = DetailedConfig(**{**fields, "trials": 1, "speed_rounds": 0, "bad_step": 1})

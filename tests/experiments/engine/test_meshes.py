@@ -190,6 +190,7 @@ def of_linear(found: dict[Any, Any], last: int | None = None) -> dict[Any, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_others_and_other_devices_go_on(
     killed: tuple[Path, list[processes.Ended]],
     on_one: dict[Any, dict[str, float]],

@@ -126,6 +126,7 @@ def test_what_is_lost_has_no_figures_whatever_it_predicts(
     assert of_step == {2: good, 4: dict.fromkeys(good)}
 
 
+@pytest.mark.slow
 def test_train_that_is_lost_shows_no_half_trained_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

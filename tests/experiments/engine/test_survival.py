@@ -133,6 +133,7 @@ def stopped_after_saving(step: int, arguments: list[str], monkeypatch: pytest.Mo
         assert cli.main(arguments) == 130
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     config: Path,
     tmp_path: Path,
