@@ -170,6 +170,7 @@ def test_a_damaged_file_never_changes_what_is_read(
             assert steps_of(run) == ["20", "unreadable-30"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_moved_aside_and_its_step_is_saved_again(
     saved: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ def test_what_a_kill_left_half_written_is_removed(saved: Path, tmp_path: Path) -
     assert steps_of(run) == ["20", "30"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
     small_disk: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -81,6 +81,7 @@ def losses_of(model: Model, x: jax.Array, labels: jax.Array) -> jax.Array:
     return model(x, labels)
 
 
+@pytest.mark.slow
 def test_nnx_trains_splits_and_loads(tmp_path: Path, rng: np.random.Generator) -> None:
     ocp = pytest.importorskip("orbax.checkpoint", reason="what saves and loads")
     x, labels = batch(rng)
@@ -123,6 +124,7 @@ def test_nnx_trains_splits_and_loads(tmp_path: Path, rng: np.random.Generator) -
     np.testing.assert_array_equal(losses_of(nnx.merge(graph, streams, empty), x, labels), want)
 
 
+@pytest.mark.slow
 def test_linen_trains_and_loads(tmp_path: Path, rng: np.random.Generator) -> None:
     ocp = pytest.importorskip("orbax.checkpoint", reason="what saves and loads")
     x, labels = batch(rng)

@@ -63,6 +63,7 @@ def test_every_public_map_and_loss_is_measured() -> None:
     assert "target_sampled_softmax_loss" in {c.name for c in heads.cases(2, 16, 50, ALONE)}
 
 
+@pytest.mark.slow
 def test_what_takes_more_than_logits_is_given_it() -> None:
     """Each computes what it is called, and has the gradients that its case names."""
     cases = {case.name: case for case in maps.of_more((3, 9), "float32")}

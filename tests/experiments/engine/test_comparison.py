@@ -171,6 +171,7 @@ def test_ctrl_c_says_on_one_line_how_to_go_on(config: Path, tmp_path: Path) -> N
     assert "Traceback" not in stderr
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_figures(
     config: Path, finished: Path, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def on_one(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, dict[str, floa
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
     [{"mesh_seeds": 4, "mesh_data": 2}, {"mesh_data": 4, "mesh_classes": 2}],
