@@ -27,7 +27,7 @@ from experiments.engine.training import Training
 from experiments.mesh import make_mesh
 from experiments.page import section
 from tests.experiments.browser import expect_readable
-from tests.experiments.engine.test_report_links import linked_cells
+from tests.experiments.html import linked_cells
 
 BANDIT = str(Path(__file__).parents[3] / "configs" / "bandit.py")
 # Both halves of the problems are looked at here: nothing is chosen by them.

@@ -1,7 +1,6 @@
 """The same run on other devices: split over any axis, and continued on another number of them."""
 
 import dataclasses
-import json
 import re
 import shutil
 import signal
@@ -25,30 +24,8 @@ from experiments.progress import Display
 from experiments.run_directory import METRICS, read_blocks
 from tests.experiments import processes
 from tests.experiments.engine import wide
+from tests.experiments.engine.same_run import assert_same, measured
 from tests.experiments.engine.wide import get_config
-
-# Sums over devices are added in another order; nothing else may differ.
-TOLERANCE = 1e-5
-
-
-def measured(out: Path) -> dict[Any, dict[str, float]]:
-    """All metrics and training losses of a run."""
-    found = {}
-    for line in (out / METRICS).read_text().splitlines():
-        record = json.loads(line)
-        if record["kind"] in ("evaluation", "test"):
-            place = (record["contender"], record["seed"], record.get("step"))
-            numbers = record.get("validation") or record["metrics"]
-            found[place] = {**numbers, "loss": record.get("train_loss", 0.0)}
-    return found
-
-
-def assert_same(
-    found: dict[Any, Any], expected: dict[Any, Any], absolute: float = TOLERANCE
-) -> None:
-    assert found.keys() == expected.keys()
-    for place, numbers in expected.items():
-        assert found[place] == pytest.approx(numbers, rel=TOLERANCE, abs=absolute), place
 
 
 def config_on(**sizes: Any) -> EngineConfig:

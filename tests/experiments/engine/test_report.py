@@ -21,8 +21,7 @@ from experiments.engine.task import Variant
 from experiments.errors import UserError
 from softmax_variants.variants import VARIANTS
 from tests.experiments.engine import synthetic
-from tests.experiments.engine.test_report_links import linked_cells
-from tests.experiments.html import Page
+from tests.experiments.html import Page, linked_cells
 
 CELL = re.compile(r'<td title="(?:[\w ]+ · )?([\w\[\].]+)" data-value="([^"]+)">(.*?)</td>')
 

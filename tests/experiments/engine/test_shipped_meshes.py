@@ -14,7 +14,7 @@ from experiments.engine.placement import mesh_of
 from experiments.progress import Display
 from experiments.vae.config import VaeConfig
 from experiments.words.config import WordsConfig
-from tests.experiments.engine.test_meshes import assert_same, measured
+from tests.experiments.engine.same_run import assert_same, measured
 from tests.experiments.shakespeare import tiny as shakespeare
 from tests.experiments.words.text import WORDS, write_text
 

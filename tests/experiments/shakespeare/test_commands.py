@@ -12,7 +12,7 @@ from experiments.run_directory import read_blocks, read_config
 from experiments.shakespeare.config import SampleConfig, ShakespeareConfig
 from experiments.shakespeare.writing import sample
 from tests.experiments.browser import expect_readable
-from tests.experiments.engine.test_report_links import linked_cells
+from tests.experiments.html import linked_cells
 from tests.experiments.shakespeare.tiny import FLAGS, LINE, write_text
 
 ANCHOR = str(Path(__file__).parents[3] / "configs" / "shakespeare_char.py")

@@ -20,7 +20,7 @@ from experiments.vae.config import VaeConfig
 from experiments.vae.figures import TRAINING, training_elbos
 from experiments.vae.parts import all_parts
 from tests.experiments.browser import expect_readable
-from tests.experiments.engine.test_report_links import linked_cells
+from tests.experiments.html import linked_cells
 
 VAE = str(Path(__file__).parents[3] / "configs" / "vae.py")
 TINY = """

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 from experiments.engine import comparison
 from experiments.progress import Display
 from experiments.words.config import WordsConfig
-from tests.experiments.engine.test_meshes import assert_same, measured
+from tests.experiments.engine.same_run import assert_same, measured
 from tests.experiments.words.text import write_text
 
 NAMES = ("full", "fused", "sampled", "negative", "huffman")

@@ -11,7 +11,7 @@ from experiments import cli
 from experiments.words.quality import reached_at
 from experiments.words.task import Words
 from tests.experiments.browser import expect_readable
-from tests.experiments.engine.test_report_links import linked_cells
+from tests.experiments.html import linked_cells
 from tests.experiments.words.text import write_text
 
 pytestmark = pytest.mark.slow
